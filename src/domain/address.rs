@@ -106,15 +106,14 @@ fn domain_to_ascii(domain: &str) -> Option<String> {
     if literal {
         return (!inner.is_empty() && inner.chars().all(literal_char)).then(|| domain.to_ascii_lowercase());
     }
-    let ascii = if domain.is_ascii() {
-        domain.to_ascii_lowercase()
-    } else {
-        idna::domain_to_ascii(domain).ok()?
-    };
+    let ascii =
+        if domain.is_ascii() { domain.to_ascii_lowercase() } else { idna::domain_to_ascii(domain).ok()? };
     let ascii = ascii.strip_suffix('.').unwrap_or(&ascii).to_owned();
     let label_char = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let sound = ascii.len() <= 253
-        && ascii.split('.').all(|label| !label.is_empty() && label.len() <= 63 && label.chars().all(label_char));
+        && ascii
+            .split('.')
+            .all(|label| !label.is_empty() && label.len() <= 63 && label.chars().all(label_char));
     sound.then_some(ascii)
 }
 
@@ -187,7 +186,9 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_with_a_reason() {
-        for bad in ["", "ada", "@example.net", "a b@example.net", "ada@", "ada@a..b", "a@b@c", "a\n@b.c", "<a@b.c>"] {
+        for bad in
+            ["", "ada", "@example.net", "a b@example.net", "ada@", "ada@a..b", "a@b@c", "a\n@b.c", "<a@b.c>"]
+        {
             assert!(Address::parse(bad).is_err(), "`{bad}` passed");
         }
     }

@@ -133,10 +133,15 @@ impl DiscardReason {
 pub enum Fate {
     Pending,
     /// Became a ticket update; `comment` is none when the mail held commands only.
-    Done { ticket: TicketId, comment: Option<CommentId> },
+    Done {
+        ticket: TicketId,
+        comment: Option<CommentId>,
+    },
     Suspended(SuspensionCause),
     Discarded(DiscardReason),
-    Failed { error: String },
+    Failed {
+        error: String,
+    },
 }
 
 impl Fate {
