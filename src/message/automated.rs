@@ -104,7 +104,9 @@ pub(super) fn evidence(fields: &Fields, subject: &str, attachments: &[Attachment
             .iter()
             .flat_map(|name| fields.all(name))
             .find(|value| is_machine(value)),
-        delivery_report: bounce || report.as_deref() == Some("delivery-status"),
+        delivery_report: bounce
+            || report.as_deref() == Some("delivery-status")
+            || is_plain_bounce(fields, subject),
         other_report: !bounce && (other || report.is_some_and(|kind| kind != "delivery-status")),
         out_of_office: says_away(subject),
         postern_account: fields.first("x-postern-account").filter(|value| !value.is_empty()),
@@ -117,6 +119,24 @@ fn report_type(fields: &Fields) -> Option<String> {
     let is_report = content_type.ctype() == "multipart" && content_type.subtype() == Some("report");
     let kind = content_type.attribute("report-type").map(str::to_ascii_lowercase);
     kind.filter(|_| is_report)
+}
+
+/// Many servers still bounce in plain text: a mailer daemon wrote it, or a postmaster (or nobody: the null
+/// reverse-path) with a subject that says so.
+fn is_plain_bounce(fields: &Fields, subject: &str) -> bool {
+    static DAEMON: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"(?i)\bmailer-daemon\b|mail deliver(y|er) (sub)?system").ok());
+    static POSTMASTER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?i)\bpost_?master@").ok());
+    static RETURNED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"(?i)^\W*(undeliver|returned mail|failure notice|failed delivery|mail failed|(message|mail|e-?mail)? ?delivery (status|failure|has failed|failed)|(message|mail) (could not|delivery has)|mail system error|postmaster\W+email delivery|unzustellbar|nicht zustellbar|non remis)").ok()
+    });
+    let holds = |regex: &LazyLock<Option<Regex>>, text: &str| {
+        regex.as_ref().is_some_and(|regex| regex.is_match(text))
+    };
+    let postmaster = fields.all("from").any(|from| holds(&POSTMASTER, &from));
+    let null_return_path = fields.all("return-path").any(|path| path == "<>");
+    fields.all("from").any(|from| holds(&DAEMON, &from))
+        || (postmaster || null_return_path) && holds(&RETURNED, subject)
 }
 
 /// The first word, lower case: parameters and comments cut (RFC 3834 §5).
@@ -192,6 +212,21 @@ mod tests {
     }
 
     #[test]
+    fn plain_bounces_are_known_by_author_and_subject() {
+        let check = |block: &str, subject: &str, expected: bool| {
+            assert_eq!(
+                is_plain_bounce(&Fields::read(block.as_bytes()), subject),
+                expected,
+                "{block:?} {subject}"
+            );
+        };
+        check("From: postmaster@x.example\n", "Undeliverable: hello", true);
+        check("From: sysadmin@x.example\nReturn-Path: <>\n", "Mail delivery failed", true);
+        check("From: postmaster@x.example\n", "Question about delivery status", false);
+        check("From: ada@x.example\nReturn-Path: <ada@x.example>\n", "Undeliverable parcel", false);
+    }
+
+    #[test]
     fn header_evidence_is_read_by_its_value() {
         let check = |block: &str, expected: Automation| assert_eq!(of(block), expected, "{block:?}");
         let none = Automation::default;
@@ -221,6 +256,12 @@ mod tests {
             "Content-Type: multipart/report; report-type=feedback-report\n",
             Automation { other_report: true, ..none() },
         );
+        check("From: MAILER-DAEMON <>\n", Automation { delivery_report: true, ..none() });
+        check(
+            "From: Mail Delivery Subsystem <x@x.example>\n",
+            Automation { delivery_report: true, ..none() },
+        );
+        check("From: Postmaster <postmaster@x.example>\nReturn-Path: <>\n", none());
         check("Content-Type: multipart/mixed; report-type=delivery-status\n", none());
     }
 }

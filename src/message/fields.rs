@@ -2,28 +2,23 @@
 
 use super::decode;
 
-/// Names that make a block of `name: text` lines a header block and not the beginning of a letter.
-const KNOWN: &[&str] = &[
+/// Names that people also write, when they quote the head of a mail.
+const QUOTED_BY_PEOPLE: &[&str] = &["bcc", "cc", "date", "from", "reply-to", "sender", "subject", "to"];
+
+/// Names that only programs write.
+const WRITTEN_BY_PROGRAMS: &[&str] = &[
     "authentication-results",
-    "bcc",
-    "cc",
     "content-transfer-encoding",
     "content-type",
-    "date",
     "delivered-to",
     "dkim-signature",
-    "from",
     "in-reply-to",
     "message-id",
     "mime-version",
     "received",
     "references",
-    "reply-to",
     "resent-from",
     "return-path",
-    "sender",
-    "subject",
-    "to",
 ];
 
 #[derive(Debug)]
@@ -62,13 +57,14 @@ impl Fields {
         self.list.is_empty()
     }
 
-    /// A letter may begin `Note: …`; a message has a field that only messages have, or two after a bad start.
+    /// A letter may begin `Note: …` or, under a line, with the quoted head of a mail; a message begins with a
+    /// field and has one that messages have, or after a bad start two that only programs write.
     pub(super) fn look_like_headers(&self) -> bool {
-        let known = self
-            .list
-            .iter()
-            .filter(|field| KNOWN.contains(&field.name.as_str()) || field.name.starts_with("x-"));
-        known.count() >= if self.starts_well { 1 } else { 2 }
+        let names = || self.list.iter().map(|field| field.name.as_str());
+        let programs =
+            names().filter(|name| WRITTEN_BY_PROGRAMS.contains(name) || name.starts_with("x-")).count();
+        programs >= 2
+            || self.starts_well && (programs == 1 || names().any(|name| QUOTED_BY_PEOPLE.contains(&name)))
     }
 
     pub(super) fn count(&self, name: &str) -> usize {
@@ -108,4 +104,30 @@ fn unfold(value: &[u8]) -> String {
     let text = decode::guess(value);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join(" ").chars().filter(|c| !c.is_control() || *c == '\t').collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_headers_if_it_has_what_only_messages_have() {
+        let check = |block: &str, expected: bool| {
+            assert_eq!(Fields::read(block.as_bytes()).look_like_headers(), expected, "{block:?}");
+        };
+        check("From: ada@x.example\nSubject: x\n", true);
+        check("X-Own: 1\n", true);
+        check(" folded junk\nReceived: a\nMessage-ID: <1@x>\n", true);
+        check("Note: the box was open\n", false);
+        check("Hello,\n", false);
+        check("_______\nFrom: Ada\nTo: Desk\nSubject: x\n", false);
+        check("", false);
+    }
+
+    #[test]
+    fn fields_are_named_in_lower_case_and_unfolded() {
+        let fields = Fields::read(b"SUBJECT :  a\n\tb\r\n  c \njunk line\nX Y: no\nTo:\n");
+        let found: Vec<(&str, String)> = fields.iter().collect();
+        assert_eq!(found, [("subject", "a b c".to_owned()), ("to", String::new())]);
+    }
 }
