@@ -1,6 +1,8 @@
 //! Real mail from `../shared/corpus`: every file is read, with LF and with CRLF line ends, without a panic, to
 //! the same message. Skipped, with a line that says so, where the corpus is not there.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::indexing_slicing, reason = "this is a test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -34,7 +36,12 @@ fn read(path: &Path) -> InboundMessage {
     let raw = fs::read(path).unwrap();
     let lf = replaced(&raw, b"\r\n", b"\n");
     let message = message::parse(&lf);
-    assert_eq!(message, message::parse(&replaced(&lf, b"\n", b"\r\n")), "{}: LF and CRLF differ", path.display());
+    assert_eq!(
+        message,
+        message::parse(&replaced(&lf, b"\n", b"\r\n")),
+        "{}: LF and CRLF differ",
+        path.display()
+    );
     assert!(!message.defects.contains(&Defect::ParserPanicked), "{}", path.display());
     assert!(!message.text.full.contains('\r'), "{}", path.display());
     let says_something = !message.text.full.trim().is_empty() || !message.attachments.is_empty();

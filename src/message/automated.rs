@@ -37,6 +37,22 @@ const MACHINE_MAILERS: &[&str] = &["autoresponder", "benchmail agent", "clang", 
 
 const MACHINE_PRECEDENCE: &[&str] = &["auto_reply", "bulk", "junk", "list"];
 
+/// How the subjects of bounces begin that are no reports.
+const RETURNED_SUBJECTS: &[&str] = &[
+    "undeliver",
+    "returned mail",
+    "failure notice",
+    "failed delivery",
+    "mail failed",
+    "((message|mail|e-?mail) )?delivery (status|failure|has failed|failed)",
+    "(message|mail) (could not|delivery has)",
+    "mail system error",
+    r"postmaster\W+email delivery",
+    "unzustellbar",
+    "nicht zustellbar",
+    "non remis",
+];
+
 /// How absence notices begin; an answer to one (`Re: Automatic reply: …`) is written by a person.
 const AWAY: &[&str] = &[
     // English
@@ -127,9 +143,8 @@ fn is_plain_bounce(fields: &Fields, subject: &str) -> bool {
     static DAEMON: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"(?i)\bmailer-daemon\b|mail deliver(y|er) (sub)?system").ok());
     static POSTMASTER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?i)\bpost_?master@").ok());
-    static RETURNED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r"(?i)^\W*(undeliver|returned mail|failure notice|failed delivery|mail failed|(message|mail|e-?mail)? ?delivery (status|failure|has failed|failed)|(message|mail) (could not|delivery has)|mail system error|postmaster\W+email delivery|unzustellbar|nicht zustellbar|non remis)").ok()
-    });
+    static RETURNED: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(&format!(r"(?i)^\W*({})", RETURNED_SUBJECTS.join("|"))).ok());
     let holds = |regex: &LazyLock<Option<Regex>>, text: &str| {
         regex.as_ref().is_some_and(|regex| regex.is_match(text))
     };

@@ -1,5 +1,6 @@
 //! Bytes to bytes (transfer encodings, RFC 2045 §6) and bytes to characters, forgiving what real mail gets wrong.
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
@@ -16,7 +17,7 @@ pub(super) fn transfer(bytes: &[u8], encoding: &str, defects: &mut Defects) -> V
         }),
         "quoted-printable" => quoted_printable_decode(bytes).unwrap_or_else(|| {
             defects.insert(Defect::BrokenTransferEncoding);
-            quoted_printable_by_line(bytes)
+            quoted_printable_leniently(bytes)
         }),
         "" | "7bit" | "8bit" | "binary" => bytes.to_vec(),
         _ => {
@@ -83,9 +84,29 @@ fn base64_prefix(bytes: &[u8]) -> Vec<u8> {
     base64_decode(&good).filter(|decoded| !decoded.is_empty()).unwrap_or_else(|| bytes.to_vec())
 }
 
-fn quoted_printable_by_line(bytes: &[u8]) -> Vec<u8> {
-    let lines = bytes.split_inclusive(|&byte| byte == b'\n');
-    lines.flat_map(|line| quoted_printable_decode(line).unwrap_or_else(|| line.to_vec())).collect()
+/// A `=` that is followed by no two hexadecimal digits stands for itself, as RFC 2045 §6.7 suggests.
+fn quoted_printable_leniently(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+        let ends = line.ends_with(b"\n");
+        let line = line.trim_ascii_end();
+        let (line, soft) = line.strip_suffix(b"=").map_or((line, false), |line| (line, true));
+        let mut pieces = line.split(|&byte| byte == b'=');
+        out.extend_from_slice(pieces.next().unwrap_or_default());
+        for piece in pieces {
+            match piece
+                .split_at_checked(2)
+                .and_then(|(digits, rest)| Some((HEXLOWER_PERMISSIVE.decode(digits).ok()?, rest)))
+            {
+                Some((octet, rest)) => out.extend(octet.iter().chain(rest)),
+                None => out.extend(b"=".iter().chain(piece)),
+            }
+        }
+        if ends && !soft {
+            out.push(b'\n');
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -111,7 +132,7 @@ mod tests {
         };
         check(b"aGVsbG8=\n-- \nlist footer!\n", "base64", b"hello");
         check(b"!!!", "base64", b"!!!");
-        check(b"a=3Db\nc=ZZd\ne=\nf\n", "quoted-printable", b"a=b\nc=ZZd\nef\n");
+        check(b"a=3db=C3\nc=ZZd=\ne=4\n", "quoted-printable", b"a=b\xc3\nc=ZZde=4\n");
         check(b"as is", "x-own", b"as is");
     }
 

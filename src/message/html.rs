@@ -16,6 +16,8 @@ use crate::domain::mail::Defect;
 const MAX_DEPTH: usize = 512;
 /// Elements beyond this make nesting unbounded however they are closed.
 const MAX_ELEMENTS: usize = 10_000;
+/// Depth times lines: each line may be written behind a quote mark or an indent per level.
+const MAX_AREA: usize = 4_000_000;
 const MAX_LENGTH: usize = 1_000_000;
 /// Wide enough that no paragraph is broken; a line of the mail's own is kept by `<br>` and blocks.
 const WIDTH: usize = 4000;
@@ -49,6 +51,7 @@ pub(super) fn to_text(html: &str, defects: &mut Defects) -> String {
 fn is_too_deep(html: &str) -> bool {
     let mut open: Vec<&str> = Vec::new();
     let mut elements = 0;
+    let mut deepest = 0;
     for tag in html.split('<').skip(1) {
         let (closes, tag) = tag.strip_prefix('/').map_or((false, tag), |tag| (true, tag));
         let end = tag.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(tag.len());
@@ -64,12 +67,13 @@ fn is_too_deep(html: &str) -> bool {
         } else {
             elements += 1;
             open.push(name);
+            deepest = deepest.max(open.len());
         }
         if open.len() > MAX_DEPTH || elements > MAX_ELEMENTS {
             return true;
         }
     }
-    false
+    deepest * memchr::memchr_iter(b'\n', html.as_bytes()).count() > MAX_AREA
 }
 
 /// At most one blank line in a row, none at the start and the end.
@@ -189,6 +193,7 @@ mod tests {
         check(&format!("{}deep", "<div></b>".repeat(100_000)), "deep\n");
         check(&format!("{}deep", "<b><div></b>".repeat(100_000)), "deep\n");
         check(&format!("{}deep", "<div><!--</div>-->".repeat(100_000)), "deep\n");
+        check(&format!("{}<pre>{}deep", "<blockquote>".repeat(500), "\n".repeat(100_000)), "deep\n");
         assert!(started.elapsed().as_secs_f64() < 1.0, "took {:?}", started.elapsed());
     }
 

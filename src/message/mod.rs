@@ -20,6 +20,7 @@
 //! | `body` | which parts are the text |
 //! | `html` | what does the HTML say as plain text |
 //! | `quoting` | what is new, quoted, signature |
+//! | `marks` | how do mail programs mark these |
 //! | `attachments` | which parts are files |
 //! | `automated` | did a machine write this |
 //! | `digest` | is this the same mail again |
@@ -33,6 +34,7 @@ mod fields;
 mod guard;
 mod headers;
 mod html;
+mod marks;
 mod parts;
 mod quoting;
 
@@ -53,13 +55,18 @@ pub fn parse(raw: &[u8]) -> InboundMessage {
     let source = guard::open(raw, &mut defects);
     let mut message =
         guard::catch(&mut defects, |defects| headers::read(&source.fields, source.from_fields, defects));
-    let mut parts = parts::split(&source, &mut defects);
+    let mut parts = guard::catch(&mut defects, |defects| parts::split(&source, defects));
     let content = guard::catch(&mut defects, |defects| body::read(&mut parts, defects));
     message.text = guard::catch(&mut defects, |_| quoting::split(content.text));
     message.attachments = attachments::read(parts, content.html.as_deref());
     message.html = content.html;
-    message.automation = automated::evidence(&source.fields, &message.subject, &message.attachments);
+    message.automation = guard::catch(&mut defects, |_| {
+        automated::evidence(&source.fields, &message.subject, &message.attachments)
+    });
     message.content_digest = digest::of(&source.fields, source.body());
     message.defects = defects.into_iter().collect();
     message
 }
+
+#[cfg(test)]
+mod tests;

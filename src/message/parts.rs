@@ -61,10 +61,8 @@ pub(super) fn split(source: &Source, defects: &mut Defects) -> Vec<Part> {
     if source.opaque {
         return vec![opaque(source)];
     }
-    let before = defects.len();
-    let parts = guard::catch(defects, |defects| parse(&source.raw, defects));
-    let panicked = defects.len() > before && parts.is_empty() && !source.body().is_empty();
-    if panicked { vec![opaque(source)] } else { parts }
+    let parts = guard::catch(defects, |defects| Some(parse(&source.raw, defects)));
+    parts.unwrap_or_else(|| vec![opaque(source)])
 }
 
 /// Input without headers is a letter, unless it does not look like text.
@@ -102,6 +100,10 @@ fn parse(raw: &[u8], defects: &mut Defects) -> Vec<Part> {
         let fields = Fields::read(raw.get(start..body).unwrap_or_default());
         let encoded = raw.get(body..end.max(body)).unwrap_or_default();
         let mut read = Part::new(&fields, &decode::transfer(encoded, &encoding(&fields), defects));
+        // In a digest a part without a type is a message (RFC 2046 §5.1.5).
+        if matches!(part.body, PartType::Message(_)) && !read.media_type.starts_with("message/") {
+            read = Part { kind: Kind::Other, media_type: "message/rfc822".to_owned(), ..read };
+        }
         let listed = |list: &[u32]| list.iter().any(|&other| other as usize == id);
         read.shown = Shown { as_text: listed(&message.text_body), as_html: listed(&message.html_body) };
         // A multipart whose delimiter never comes is read as the text it is.

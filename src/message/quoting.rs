@@ -14,15 +14,10 @@
 //!
 //! **Invariant:** every line that is not blank belongs to exactly one kind; blank lines go with the line before.
 
-use std::sync::LazyLock;
-
-use regex::Regex;
-
+use super::marks;
 use crate::domain::mail::BodyText;
 
 const MAX_SIGNATURE_LINES: usize = 15;
-const MAX_ATTRIBUTION_LINES: usize = 4;
-const MAX_ATTRIBUTION: usize = 500;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -33,7 +28,7 @@ enum Kind {
 
 pub(super) fn split(full: String) -> BodyText {
     let lines: Vec<&str> = full.split_inclusive('\n').collect();
-    let mut kinds = kinds_of(&lines, delimiter_line(&full));
+    let mut kinds = kinds_of(&lines, marks::delimiter_line(&full));
     mark_signature(&lines, &mut kinds);
     let blank = |line: &str| line.trim().is_empty();
     let says_something = kinds.iter().zip(&lines).any(|(kind, line)| *kind != Kind::Quoted && !blank(line));
@@ -62,32 +57,24 @@ pub(super) fn split(full: String) -> BodyText {
     text
 }
 
-/// The number of the line in which our delimiter begins; it may be quoted and wrapped.
-fn delimiter_line(full: &str) -> Option<usize> {
-    static DELIMITER: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(
-            r"(?i)##-[\s>]*please[\s>]+type[\s>]+your[\s>]+reply[\s>]+above[\s>]+this[\s>]+line[\s>]*-##",
-        )
-        .ok()
-    });
-    let found = DELIMITER.as_ref()?.find(full)?;
-    full.get(..found.start()).map(|before| before.matches('\n').count())
-}
-
 fn kinds_of(lines: &[&str], delimiter: Option<usize>) -> Vec<Kind> {
     let mut kinds = vec![Kind::New; lines.len()];
     let mut at = 0;
     while let Some(line) = lines.get(at) {
+        if line.trim().is_empty() {
+            at += 1;
+            continue;
+        }
         let rest = lines.get(at..).unwrap_or_default();
-        if is_forward_marker(line) {
+        if marks::is_forward_marker(line) {
             break;
         }
-        if delimiter == Some(at) || is_original_message(line) || is_header_block(rest) {
+        if delimiter == Some(at) || marks::is_original_message(line) || marks::is_header_block(rest) {
             quote(&mut kinds, at, lines.len());
             break;
         }
         let quoted = line.trim_start().starts_with('>');
-        if let Some(length) = attribution(rest).filter(|_| !quoted) {
+        if let Some(length) = marks::attribution(rest).filter(|_| !quoted) {
             let next = rest.iter().skip(length).find(|line| !line.trim().is_empty());
             if next.is_some_and(|line| !line.trim_start().starts_with('>')) {
                 quote(&mut kinds, at, lines.len());
@@ -111,82 +98,8 @@ fn quote(kinds: &mut [Kind], from: usize, to: usize) {
     }
 }
 
-fn matches(regex: &LazyLock<Option<Regex>>, text: &str) -> bool {
-    regex.as_ref().is_some_and(|regex| regex.is_match(text))
-}
-
-fn is_forward_marker(line: &str) -> bool {
-    static MARKER: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r"(?i)^\s*(-{2,}\s*(forwarded (message|mail)|weitergeleitete nachricht|message transféré|mensaje reenviado|messaggio inoltrato|doorgestuurd bericht|mensagem encaminhada)|begin forwarded message:)").ok()
-    });
-    matches(&MARKER, line)
-}
-
-fn is_original_message(line: &str) -> bool {
-    static MARKER: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r"(?i)^[\s>*]*-{2,}\s*(original (message|appointment)|ursprüngliche nachricht|message d['’]origine|mensaje original|messaggio originale|oorspronkelijk bericht|mensagem original|原始邮件|元のメッセージ)\s*-{2,}").ok()
-    });
-    matches(&MARKER, line)
-}
-
-/// Outlook's way of quoting: From, Sent, To and Subject lines in a row, a line of underscores above them or not.
-fn is_header_block(rest: &[&str]) -> bool {
-    static FIELDS: LazyLock<[Option<Regex>; 4]> = LazyLock::new(|| {
-        [
-            r"from|von|de|da|van|från|fra|od|от|发件人|差出人",
-            r"sent|date|gesendet|datum|envoyé|enviado( el)?|fecha|inviato|data|verzonden|skickat|sendt|发送时间|送信日時",
-            r"to|an|à|para|a|aan|till|til|do|кому|收件人|宛先",
-            r"subject|betreff|objet|asunto|oggetto|onderwerp|assunto|ämne|emne|temat|тема|主题|件名",
-        ]
-        .map(|names| Regex::new(&format!(r"(?i)^[\s>*]*({names})\s?\*?\s?[:：]")).ok())
-    });
-    let mut lines = rest.iter().filter(|line| !line.trim().is_empty()).peekable();
-    lines.next_if(|line| line.trim().len() >= 5 && line.trim().chars().all(|c| c == '_'));
-    let block: Vec<&&str> = lines.take(8).collect();
-    let [from, others @ ..] = &*FIELDS;
-    let has = |field: &Option<Regex>, line: &str| field.as_ref().is_some_and(|regex| regex.is_match(line));
-    block.first().is_some_and(|line| has(from, line))
-        && others.iter().all(|field| block.iter().skip(1).any(|line| has(field, line)))
-}
-
-/// How many lines an attribution (`On … wrote:`) at the start of `rest` takes.
-fn attribution(rest: &[&str]) -> Option<usize> {
-    static OPENING: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"(?i)^\s*(on|le|am|el|il|op|em|den|på|w dniu|dnia)\s").ok());
-    static WHOLE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r"(?is)[\d@].*\b(wrote|a écrit|schrieb|escribió|ha scritto|schreef|escreveu|skrev|napisał\(?a?\)?)\b?[^\n]{0,120}:\s*$").ok()
-    });
-    // `<ada@x.example> wrote:` and `2026-11-21 10:00 GMT Ada <ada@x.example>:` stand without an opening word.
-    static ALONE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r"(?i)^\s*(\d{4}[-/.年].{0,80}<\S+@\S+>\s*[:：]|.{0,120}<\S+@\S+>\s*(wrote|schrieb|a écrit)\s*:)\s*$").ok()
-    });
-    let first = rest.first()?;
-    if matches(&ALONE, first) {
-        return Some(1);
-    }
-    if !matches(&OPENING, first) {
-        return None;
-    }
-    let mut joined = String::new();
-    for (count, line) in rest.iter().take(MAX_ATTRIBUTION_LINES).enumerate() {
-        // `On the other hand …` above the real attribution must not swallow it.
-        let starts_again = count > 0 && matches(&OPENING, line);
-        if line.trim().is_empty() || starts_again || joined.len() + line.len() > MAX_ATTRIBUTION {
-            return None;
-        }
-        joined.push_str(line);
-        if matches(&WHOLE, &joined) {
-            return Some(count + 1);
-        }
-    }
-    None
-}
-
 /// Marks the signature: from the last delimiter line on, as far as the text is the author's own.
 fn mark_signature(lines: &[&str], kinds: &mut [Kind]) {
-    static SENT_FROM: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r"(?i)^\s*(sent from my \w|sent from (outlook|mail) for|get outlook for|von meinem \w+ gesendet|gesendet von meinem|envoyé de(puis)? mon|enviado desde mi|inviato da(l mio)? \w|verzonden vanaf mijn|enviado do meu)").ok()
-    });
     let own = |at: &usize| kinds.get(*at) == Some(&Kind::New);
     let delimiter = (0..lines.len()).rev().filter(own).find(|at| {
         lines.get(*at).is_some_and(|line| matches!(line.trim_end_matches('\n'), "-- " | "--" | "- --"))
@@ -195,7 +108,7 @@ fn mark_signature(lines: &[&str], kinds: &mut [Kind]) {
         .rev()
         .filter(own)
         .find(|at| lines.get(*at).is_some_and(|line| !line.trim().is_empty()));
-    let sent_from = last_own.filter(|at| lines.get(*at).is_some_and(|line| matches(&SENT_FROM, line)));
+    let sent_from = last_own.filter(|at| lines.get(*at).is_some_and(|line| marks::is_sent_from(line)));
     let Some(start) = delimiter.or(sent_from) else { return };
     let end = (start..lines.len()).find(|at| !own(at)).unwrap_or(lines.len());
     let nothing_own_below =
@@ -261,6 +174,7 @@ mod tests {
         );
         check("N|On the other hand, 3 of them\nN|are late.\nQ|On 21 Nov 2026, Ada wrote:\nQ|> old");
         check("N|Ja\nQ|Am 21.11.2026 um 10:12 schrieb Ada <ada@x.example>:\nQ|> alt");
+        check("N|Да\nQ|20 окт. 2016 г. 19:37 пользователь \"Ada\" <\nQ|ada@x.example> написал:\nQ|\nQ|> old");
         check("N|Oui\nQ|Le 21 nov. 2026 à 10:12, Ada <ada@x.example> a écrit :\nQ|> vieux");
     }
 
@@ -305,5 +219,15 @@ mod tests {
         check(
             "N|FYI\nN|---------- Forwarded message ---------\nN|From: Ada\nN|Date: Sat\nN|Subject: x\nN|To: Desk\nN|\nN|On 21 Nov 2026, Ada wrote:\nN|> hello",
         );
+    }
+
+    #[test]
+    fn a_megabyte_of_short_lines_takes_no_time() {
+        for line in ["\n", "x\n", ">\n", "On 1\n", "From:\n\n", "-- \n", "12:00 <\n", "_____\n"] {
+            let text = line.repeat(1_000_000 / line.len());
+            let started = std::time::Instant::now();
+            assert_eq!(split(text.clone()).full, text);
+            assert!(started.elapsed().as_secs() < 5, "{line:?} took {:?}", started.elapsed());
+        }
     }
 }
