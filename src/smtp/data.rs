@@ -132,23 +132,34 @@ mod tests {
 
     use super::*;
 
-    /// Receives `wire` cut at `cut`; gives the message and what came after it, if it ended.
-    fn receive_cut(wire: &[u8], cut: usize) -> Option<(Result<Vec<u8>, Fault>, Vec<u8>)> {
+    #[derive(Debug, PartialEq)]
+    struct Received {
+        message: Result<Vec<u8>, Fault>,
+        /// What came after its end.
+        rest: Vec<u8>,
+    }
+
+    /// Receives `wire` cut at `cut`; `None` if the message did not end.
+    fn receive_cut(wire: &[u8], cut: usize) -> Option<Received> {
         let mut receiver = DataReceiver::new(1000);
         let (mut head, mut tail) = wire.split_at(cut);
-        if let Some(end) = receiver.receive(&mut head) {
-            return Some((end, [head, tail].concat()));
+        if let Some(message) = receiver.receive(&mut head) {
+            return Some(Received { message, rest: [head, tail].concat() });
         }
-        let end = receiver.receive(&mut tail)?;
-        Some((end, tail.to_vec()))
+        let message = receiver.receive(&mut tail)?;
+        Some(Received { message, rest: tail.to_vec() })
     }
 
     /// Whatever the place where `wire` is split, the message comes out as `expected` and nothing is left.
     fn check(wire: &[u8], expected: Result<&[u8], Fault>) {
         for cut in 0..=wire.len() {
-            let (end, rest) = receive_cut(wire, cut).expect("the message did not end");
-            assert_eq!(end.as_deref().map_err(|fault| *fault), expected, "{wire:?} cut at {cut}");
-            assert!(rest.is_empty(), "{wire:?} cut at {cut}");
+            let received = receive_cut(wire, cut).expect("the message did not end");
+            assert_eq!(
+                received.message.as_deref().map_err(|fault| *fault),
+                expected,
+                "{wire:?} cut at {cut}"
+            );
+            assert!(received.rest.is_empty(), "{wire:?} cut at {cut}");
         }
     }
 
