@@ -1,6 +1,15 @@
 //! Plays each `fixtures/smtp/*.dialog` twice against the session (whole lines, then byte by byte) and once over a
 //! socket. `fixtures/smtp/README.md` describes the form of the files.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::fs;

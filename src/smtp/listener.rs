@@ -35,14 +35,12 @@ const READ_SIZE: usize = 16 * 1024;
 /// unread bytes makes the system send RST, and the client drops what it has not read yet.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Gives the time of acceptance.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
 /// How one listener behaves.
 #[derive(Clone)]
 pub struct ListenerConfig {
     pub session: Arc<SessionConfig>,
-    pub clock: Clock,
+    /// Gives the time of acceptance.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Connections at a time; more are answered 421. Default 1,000.
     pub max_connections: usize,
     /// Bytes of all messages under way together; the message that would pass it is answered 452, and comes
@@ -63,7 +61,7 @@ pub struct ListenerConfig {
 impl ListenerConfig {
     /// A configuration with the defaults.
     #[must_use]
-    pub fn new(session: Arc<SessionConfig>, clock: Clock) -> Self {
+    pub fn new(session: Arc<SessionConfig>, clock: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Self {
         Self {
             session,
             clock,

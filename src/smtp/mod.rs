@@ -29,14 +29,14 @@
 //!
 //! Where we are stricter: a bare CR or LF is refused, in commands and in messages.
 
-pub mod data;
 pub mod listener;
 pub mod policy;
-pub mod reply;
 pub mod session;
 
 mod bounds;
 mod command;
+mod data;
+mod reply;
 
 use std::future::Future;
 

@@ -93,6 +93,10 @@ impl TestServer {
         Client::connect(self.address)
     }
 
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
     /// Asks the listener to end and waits until it has.
     pub fn stop(self) -> Drained {
         self.shutdown.cancel();
