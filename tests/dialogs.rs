@@ -10,7 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
-mod support;
+mod smtp_support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use postern::smtp::Refused;
 use postern::smtp::listener::ListenerConfig;
 use postern::smtp::policy::Limits;
 use postern::smtp::session::{Session, Step};
-use support::{Client, NOW, Recorder, TestServer, listener_config, session_config};
+use smtp_support::{Client, NOW, Recorder, TestServer, listener_config, session_config};
 
 #[derive(Debug, Default)]
 struct Dialog {

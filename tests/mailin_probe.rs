@@ -11,7 +11,7 @@
     reason = "a test fails by panicking"
 )]
 
-mod support;
+mod smtp_support;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use mailin_embedded::{Handler, Response, Server, response};
 use postern::smtp::Refused;
-use support::{Client, Recorder, TestServer, listener_config};
+use smtp_support::{Client, Recorder, TestServer, listener_config};
 
 /// How long a client waits before it believes that no greeting will come.
 const PATIENCE: Duration = Duration::from_millis(1500);

@@ -8,7 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
-mod support;
+mod smtp_support;
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,18 +20,12 @@ use postern::domain::mail::{Entrance, Envelope};
 use postern::smtp::listener::{self, ListenerConfig};
 use postern::smtp::policy::{Limits, SessionConfig};
 use postern::smtp::{Accept, Refused};
-use support::{Client, Recorder, TestServer, listener_config, session_config};
-use tokio::sync::Semaphore;
+use smtp_support::{Client, Recorder, TestServer, listener_config, recording_server, session_config};
 
 const SOON: Duration = Duration::from_millis(150);
 
 fn with_limits(limits: Limits) -> ListenerConfig {
     ListenerConfig { session: Arc::new(session_config(limits)), ..listener_config() }
-}
-
-fn start(config: ListenerConfig) -> (TestServer, Arc<Recorder>) {
-    let recorder = Arc::new(Recorder::default());
-    (TestServer::start(config, Arc::clone(&recorder)), recorder)
 }
 
 /// A client that says hello, sends a mail and leaves; the reply to the last dot.
@@ -46,7 +40,7 @@ fn send_mail(server: &TestServer) -> String {
 
 #[test]
 fn idle_clients_do_not_keep_others_out() {
-    let (server, _) = start(listener_config());
+    let (server, _) = recording_server(listener_config());
     let mut idle: Vec<Client> = (0..60).map(|_| server.connect()).collect();
     for client in &mut idle {
         assert!(client.reply().starts_with("220 "));
@@ -56,7 +50,7 @@ fn idle_clients_do_not_keep_others_out() {
 
 #[test]
 fn a_client_over_the_limit_is_told_to_come_later_and_may() {
-    let (server, _) = start(ListenerConfig { max_connections: 2, ..listener_config() });
+    let (server, _) = recording_server(ListenerConfig { max_connections: 2, ..listener_config() });
     let mut first = server.connect();
     let mut second = server.connect();
     first.hello();
@@ -136,7 +130,7 @@ fn flood(server: &TestServer, bytes: &[u8]) -> String {
 
 #[test]
 fn twenty_thousand_bad_commands_are_not_answered() {
-    let (server, _) = start(listener_config());
+    let (server, _) = recording_server(listener_config());
     let replies = flood(&server, &b"WIZ\r\n".repeat(20_000));
     assert_eq!(replies.matches("500 ").count(), 20, "{replies}");
     assert!(replies.ends_with("421 4.7.0 too many errors\r\n"), "{replies}");
@@ -144,7 +138,7 @@ fn twenty_thousand_bad_commands_are_not_answered() {
 
 #[test]
 fn a_hundred_thousand_recipients_are_not_taken() {
-    let (server, _) = start(listener_config());
+    let (server, _) = recording_server(listener_config());
     let mut bytes = b"HELO a\r\nMAIL FROM:<>\r\n".to_vec();
     for number in 0..100_000 {
         bytes.extend(format!("RCPT TO:<support+{number}@desk.example>\r\n").bytes());
@@ -157,7 +151,7 @@ fn a_hundred_thousand_recipients_are_not_taken() {
 
 #[test]
 fn a_line_without_end_is_answered_once_and_the_session_goes_on() {
-    let (server, _) = start(listener_config());
+    let (server, _) = recording_server(listener_config());
     let mut client = server.connect();
     client.hello();
     for _ in 0..500 {
@@ -169,7 +163,7 @@ fn a_line_without_end_is_answered_once_and_the_session_goes_on() {
 
 #[test]
 fn a_silent_client_is_told_and_left() {
-    let (server, _) = start(ListenerConfig { command_timeout: SOON, ..listener_config() });
+    let (server, _) = recording_server(ListenerConfig { command_timeout: SOON, ..listener_config() });
     let mut client = server.connect();
     client.reply();
     assert_eq!(client.rest(), "421 4.4.2 timed out\r\n");
@@ -191,7 +185,7 @@ fn drip(client: &mut Client) -> String {
 
 #[test]
 fn a_client_that_drips_a_command_is_left_too() {
-    let (server, _) = start(ListenerConfig { command_timeout: SOON, ..listener_config() });
+    let (server, _) = recording_server(ListenerConfig { command_timeout: SOON, ..listener_config() });
     let mut client = server.connect();
     client.reply();
     assert_eq!(drip(&mut client), "421 4.4.2 timed out\r\n");
@@ -201,14 +195,14 @@ fn a_client_that_drips_a_command_is_left_too() {
 fn a_message_must_go_on_and_must_end() {
     let slow = ListenerConfig { data_timeout: SOON, ..listener_config() };
     let endless = ListenerConfig { message_timeout: SOON, ..listener_config() };
-    let (silent_server, silent_mails) = start(slow);
+    let (silent_server, silent_mails) = recording_server(slow);
     let mut silent = silent_server.connect();
     silent.hello();
     silent.begin_mail("", "support@desk.example");
     silent.send(b"hi\r\n");
     assert_eq!(silent.rest(), "421 4.4.2 timed out\r\n");
 
-    let (dripping_server, dripping_mails) = start(endless);
+    let (dripping_server, dripping_mails) = recording_server(endless);
     let mut dripping = dripping_server.connect();
     dripping.hello();
     dripping.begin_mail("", "support@desk.example");
@@ -219,7 +213,7 @@ fn a_message_must_go_on_and_must_end() {
 #[test]
 fn a_client_that_does_not_read_is_left() {
     let limits = Limits { max_commands: usize::MAX, ..Limits::default() };
-    let (server, _) = start(ListenerConfig { command_timeout: SOON, ..with_limits(limits) });
+    let (server, _) = recording_server(ListenerConfig { command_timeout: SOON, ..with_limits(limits) });
     let mut client = server.connect();
     // Far more replies than the buffers on the way can hold; the server must give up, then a write fails.
     let commands = b"EHLO a\r\n".repeat(10_000);
@@ -231,7 +225,8 @@ fn a_client_that_does_not_read_is_left() {
 
 #[test]
 fn messages_under_way_share_a_room() {
-    let (server, recorder) = start(ListenerConfig { max_bytes_in_flight: 150_000, ..listener_config() });
+    let (server, recorder) =
+        recording_server(ListenerConfig { max_bytes_in_flight: 150_000, ..listener_config() });
     let text = [b'x'; 100_000];
     let mut clients = [server.connect(), server.connect()];
     for client in &mut clients {
@@ -253,93 +248,10 @@ fn messages_under_way_share_a_room() {
 }
 
 #[test]
-fn a_shutdown_tells_idle_clients_and_takes_no_new_ones() {
-    let (server, _) = start(listener_config());
-    let mut idle = server.connect();
-    idle.hello();
-    idle.say("MAIL FROM:<>");
-    let address = server.address;
-    server.shutdown.cancel();
-    assert_eq!(idle.rest(), "421 4.3.2 shutting down, try again later\r\n");
-    drop(idle);
-    assert_eq!(server.stop().cut_off, 0);
-    assert!(std::net::TcpStream::connect(address).is_err(), "a connection was taken after the end");
-}
-
-/// Says when it has a mail, and keeps it only when told to.
-struct Gate {
-    entered: Semaphore,
-    open: Semaphore,
-    recorder: Recorder,
-}
-
-impl Accept for Gate {
-    async fn accept(&self, envelope: Envelope, raw: Vec<u8>) -> Result<JournalId, Refused> {
-        self.entered.add_permits(1);
-        let _open = self.open.acquire().await.unwrap();
-        self.recorder.take(envelope, raw)
-    }
-}
-
-#[test]
-fn a_shutdown_answers_the_mail_whose_last_dot_has_come() {
-    let gate =
-        Arc::new(Gate { entered: Semaphore::new(0), open: Semaphore::new(0), recorder: Recorder::default() });
-    let server = TestServer::start(listener_config(), Arc::clone(&gate));
-    let mut client = server.connect();
-    client.hello();
-    client.begin_mail("", "support@desk.example");
-    client.send(b".\r\n");
-    server.wait(async { drop(gate.entered.acquire().await.unwrap()) });
-    server.shutdown.cancel();
-    gate.open.add_permits(1);
-    assert_eq!(
-        client.rest(),
-        "250 2.0.0 kept as 1\r\n421 4.3.2 shutting down, try again later\r\n",
-        "the mail was kept and the client does not know"
-    );
-    drop(client);
-    assert_eq!(server.stop().cut_off, 0);
-    assert_eq!(gate.recorder.count(), 1);
-}
-
-#[test]
-fn a_shutdown_lets_a_message_under_way_end() {
-    let (server, recorder) = start(listener_config());
-    let mut idle = server.connect();
-    idle.hello();
-    let mut client = server.connect();
-    client.hello();
-    client.begin_mail("", "support@desk.example");
-    client.send(b"half\r\n");
-    server.shutdown.cancel();
-    assert!(idle.rest().starts_with("421 "), "the shutdown has not begun");
-    client.send(b"whole\r\n.\r\nMAIL FROM:<>\r\n");
-    assert_eq!(client.rest(), "250 2.0.0 kept as 1\r\n421 4.3.2 shutting down, try again later\r\n");
-    drop((idle, client));
-    assert_eq!(server.stop().cut_off, 0);
-    assert_eq!(recorder.mails.lock().unwrap()[0].1, b"half\r\nwhole\r\n");
-}
-
-#[test]
-fn a_shutdown_does_not_wait_for_ever() {
-    let (server, recorder) = start(ListenerConfig { shutdown_grace: SOON, ..listener_config() });
-    let mut client = server.connect();
-    client.hello();
-    client.begin_mail("", "support@desk.example");
-    client.send(b"half\r\n");
-    let begun = Instant::now();
-    assert_eq!(server.stop().cut_off, 1);
-    assert!(begun.elapsed() < Duration::from_secs(5));
-    assert_eq!(client.rest(), "");
-    assert_eq!(recorder.count(), 0);
-}
-
-#[test]
 fn lettre_can_send_to_us() {
     use lettre::address::Envelope;
     use lettre::{SmtpTransport, Transport};
-    let (server, recorder) = start(listener_config());
+    let (server, recorder) = recording_server(listener_config());
     let transport = SmtpTransport::builder_dangerous("127.0.0.1").port(server.address.port()).build();
     for sender in [None, Some("ada@example.net".parse().unwrap())] {
         let envelope = Envelope::new(sender, vec!["support+id4@desk.example".parse().unwrap()]).unwrap();
@@ -374,7 +286,7 @@ fn each_connection_leaves_one_log_event_without_addresses() {
     session.entrance = Entrance { name: "logged".into(), ..session.entrance };
     let session: Arc<SessionConfig> = Arc::new(session);
     let config = ListenerConfig { session, max_connections: 1, ..listener_config() };
-    let (server, recorder) = start(config);
+    let (server, recorder) = recording_server(config);
     recorder.refusals.lock().unwrap().push_back(Refused::Full);
 
     let mut client = server.connect();
@@ -403,7 +315,7 @@ fn descriptor_child() {
     if std::env::var_os("POSTERN_TEST_FEW_DESCRIPTORS").is_none() {
         return;
     }
-    let (server, _) = start(listener_config());
+    let (server, _) = recording_server(listener_config());
     println!("port {}", server.address.port());
     let _ = std::io::stdin().read(&mut [0]);
 }
@@ -446,7 +358,7 @@ fn without_descriptors_the_listener_waits_and_recovers() {
 
 #[test]
 fn many_mails_from_many_clients_are_each_kept_once() {
-    let (server, recorder) = start(listener_config());
+    let (server, recorder) = recording_server(listener_config());
     let answered = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..8 {

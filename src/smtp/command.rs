@@ -87,7 +87,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Command, Reply> {
 /// The command line under way, never longer than the limit.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    pub(super) bytes: Vec<u8>,
+    bytes: Vec<u8>,
     overlong: bool,
 }
 
@@ -270,5 +270,17 @@ mod tests {
         assert_eq!(read("EHLO bücher.example"), Err(Reply::not_text()));
         assert_eq!(read("MAIL FROM:<ü@example.net>"), Err(Reply::sender_needs_smtputf8()));
         assert_eq!(sender("MAIL FROM:<ü@example.net> SMTPUTF8").as_deref(), Some("ü@example.net"));
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_kept() {
+        let mut line = Line::default();
+        for _ in 0..1000 {
+            assert_eq!(line.take_from(&mut [b'x'; 1000].as_slice(), 100), None);
+            assert_eq!(line.bytes.capacity(), 0);
+        }
+        let mut input: &[u8] = b"\r\nNOOP\r\n";
+        assert_eq!(line.take_from(&mut input, 100), Some(Err(Reply::line_too_long())));
+        assert_eq!(line.take_from(&mut input, 100), Some(Ok(b"NOOP\r\n".to_vec())));
     }
 }

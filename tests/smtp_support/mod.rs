@@ -1,7 +1,7 @@
 //! What the SMTP tests share: an `Accept` that records, a configuration, and a listener on a port of its own.
 
 // Each test binary uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -102,6 +102,12 @@ impl TestServer {
         self.shutdown.cancel();
         self.runtime.block_on(self.running).unwrap()
     }
+}
+
+/// A listener and what it keeps.
+pub fn recording_server(config: ListenerConfig) -> (TestServer, Arc<Recorder>) {
+    let recorder = Arc::new(Recorder::default());
+    (TestServer::start(config, Arc::clone(&recorder)), recorder)
 }
 
 /// A client that waits at most five seconds for anything.
