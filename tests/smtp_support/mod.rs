@@ -93,8 +93,9 @@ impl TestServer {
         Client::connect(self.address)
     }
 
+    /// Waits for `future`, at most five seconds.
     pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        self.runtime.block_on(future)
+        self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(5), future).await }).unwrap()
     }
 
     /// Asks the listener to end and waits until it has.
