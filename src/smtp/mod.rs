@@ -1,1 +1,65 @@
-//! (being written)
+//! The gate: mail in over SMTP.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `session` | the state machine of one connection: bytes in; replies, mails and "close" out. No socket, no clock |
+//! | `policy` | what an operator decides: recipients and limits |
+//! | `command` | bytes to lines, a line to a command by the grammar of `smtp-proto` |
+//! | `data` | the bytes after DATA: strict CRLF, dot-unstuffing, size limit |
+//! | `reply` | every reply we can give: code, enhanced code, text |
+//! | `listener` | sockets, time-outs, shutdown; drives sessions |
+//! | `bounds` | what connections share: room for messages under way, patience when descriptors run out |
+//!
+//! Follows RFC 5321 (SMTP), 1870 (SIZE), 2920 (PIPELINING), 6152 (8BITMIME), 6531 (SMTPUTF8), and 2034 with
+//! 3463 (enhanced status codes).
+//!
+//! **Invariant:** 250 after DATA is said only after [`Accept::accept`] has answered `Ok`; the store's commit
+//! lies behind it, and the listener never sees the store.
+//! **Invariant:** one DATA makes at most one mail. Only `CRLF . CRLF` ends it, and a message that holds a
+//! CR or LF of its own is refused whole, so nobody can smuggle a second mail inside a first.
+//! **Invariant:** what one client can make us hold or do is bounded: line, message, recipients, errors,
+//! commands, time, connections, and the bytes of all messages under way together.
+//!
+//! Where we are more patient than RFC 5321 asks:
+//! - Bytes that arrive before the greeting was sent are read after it. Refusing early talkers is a spam
+//!   defence; it belongs to the mail server in front of us, and here could only cost mail.
+//! - Lines of text longer than 1,000 octets, NUL bytes and 8-bit text without `BODY=8BITMIME` are kept as
+//!   they came: a support mail that is badly formed is still a support mail.
+//! - Parameters are taken after HELO too.
+//!
+//! Where we are stricter: a bare CR or LF is refused, in commands and in messages.
+
+pub mod listener;
+pub mod policy;
+pub mod session;
+
+mod bounds;
+mod command;
+mod data;
+mod reply;
+
+use std::future::Future;
+
+use crate::domain::ids::JournalId;
+use crate::domain::mail::Envelope;
+
+/// Takes a received mail into safe keeping. What stands behind it is none of the listener's business.
+pub trait Accept: Send + Sync + 'static {
+    /// Answers `Ok` only when the mail will survive a crash: the client is told 250 right after.
+    fn accept(
+        &self,
+        envelope: Envelope,
+        raw: Vec<u8>,
+    ) -> impl Future<Output = Result<JournalId, Refused>> + Send;
+}
+
+/// Why a mail could not be taken now. Always temporary: the client keeps it and tries again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The store failed.
+    Storage,
+    /// There is no room.
+    Full,
+    /// There is too much work, or we are stopping.
+    Busy,
+}
