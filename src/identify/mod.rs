@@ -143,8 +143,7 @@ impl Judge<'_> {
         let held: Vec<_> = verified.map(|says| self.by_token(by, says, false)).collect();
         let ignored = claims.len() - held.len();
         if ignored > 0 {
-            let because =
-                format!("{ignored} of the form of a token are not ours, or not of a ticket we have");
+            let because = format!("not ours, or of a ticket we do not have: {ignored}");
             trace.push(STAGE, by.word(), "ignored", because);
         }
         held
