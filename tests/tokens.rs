@@ -1,6 +1,8 @@
 //! Nothing but a token of ours, for this purpose and this ticket, ever verifies; and what mail clients do to
 //! text on its way never keeps one of ours from verifying.
 
+#![expect(clippy::unwrap_used, clippy::string_slice, reason = "tests may panic")]
+
 use postern::domain::address::Address;
 use postern::domain::ids::{OutboxId, Salt, TicketId, UserId};
 use postern::domain::token::{
