@@ -4,8 +4,16 @@ use super::Facts;
 use crate::domain::address::Address;
 
 /// Headers of automatic answers besides `X-Auto…`.
-const HEADERS: [&str; 6] =
-    ["autoresponder", "cmwinserver", "rt-ticket", "x-mailing-software", "x-tender", "x-twitteremailtype"];
+const HEADERS: [&str; 8] = [
+    "autoresponder",
+    "cmwinserver",
+    "rt-ticket",
+    "x-mail-autoreply",
+    "x-mailing-software",
+    "x-tender",
+    "x-twitteremailtype",
+    "x-vacation",
+];
 
 /// Exchange puts it on ordinary mail too, so alone it says nothing.
 const RESPONSE_SUPPRESS: &str = "x-auto-response-suppress";

@@ -111,7 +111,9 @@ fn senders_that_take_no_replies_are_known_by_their_name() {
 
 #[test]
 fn machines_are_known_by_their_headers() {
-    for name in ["x-autoreply", "x-autorespond", "autoresponder", "x-mailing-software", "rt-ticket"] {
+    for name in
+        ["x-autoreply", "x-autorespond", "autoresponder", "x-mailing-software", "rt-ticket", "x-vacation"]
+    {
         check(header(name), (3, "automatic-reply"));
     }
     check(submitted("auto-generated"), (3, "automatic-reply"));
