@@ -241,7 +241,7 @@ mod tests {
     fn each_check_is_documented_by_its_number_and_sentence() {
         let comments = include_str!("checks.rs").replace("\n/// ", " ");
         for rule in rules() {
-            let comment = format!("/// Rule {}. {}", rule.number, rule.sentence);
+            let comment = format!("Rule {}. {}", rule.number, rule.sentence);
             assert!(comments.contains(&comment), "no comment in checks.rs says `{comment}`");
         }
     }
