@@ -13,6 +13,9 @@
 
 mod checks;
 mod facts;
+mod normalise;
+pub mod recall;
+mod rolling;
 
 use std::fmt::Write as _;
 
