@@ -56,6 +56,8 @@ fn is_invisible(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(one: &str, other: &str) {
@@ -95,5 +97,14 @@ mod tests {
         let ascii: String = (0..128_u8).map(char::from).collect();
         let long_way = normalise(&format!("{ascii}é"));
         assert_eq!(normalise(&ascii), long_way[..long_way.len() - 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_has_a_form(text in r"([<>/&;!#x0-9a -]|<!--|-->|</?style>|</?head>|\PC)*") {
+            for reading in readings(&text) {
+                prop_assert!(normalise(&reading).into_iter().all(counts));
+            }
+        }
     }
 }

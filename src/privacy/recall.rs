@@ -240,7 +240,7 @@ mod tests {
         check("we denied the refund", "refund denied", false);
         let of_39 = "abcdefghijklmnopqrstuvwxyz0123456789.:;";
         check(of_39, of_39, true);
-        check(&of_39[..38], of_39, false);
+        check(of_39.trim_end_matches(';'), of_39, false);
     }
 
     #[test]
@@ -389,7 +389,7 @@ mod tests {
             let whole = disguised(&text, false, &choices);
             let hit = search(&format!("Hi\n{whole}\nBye"), &[note(&text)], &[]);
             prop_assert_eq!(hit, Some(Hit { comment: Some(CommentId(7)), chars: text.len() }));
-            let part = disguised(&text[1..], false, &choices);
+            let part = disguised(text.split_at(1).1, false, &choices);
             prop_assert_eq!(search(&format!("§ {part} §"), &[note(&text)], &[]), None);
             prop_assert_eq!(search(&whole, &[note(&text)], &[&format!("we said {text} before")]), None);
         }

@@ -8,7 +8,7 @@ use siphasher::sip::SipHasher24;
 
 const PRIME: u64 = (1 << 61) - 1;
 
-#[derive(Debug)]
+/// No `Debug`: it would show the key.
 pub(super) struct Hasher {
     base: u64,
     cover: SipHasher24,
