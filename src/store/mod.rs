@@ -1,1 +1,13 @@
-//! (being written)
+//! The SQLite store: the doors through which decisions read and plans are written.
+//!
+//! Each door is plain functions over a connection, so that it works inside the caller's transaction.
+
+pub mod commit;
+pub mod outbox;
+pub mod people;
+pub mod queries;
+pub mod rows;
+pub mod snapshot;
+
+/// The first schema.
+pub const SCHEMA: &str = include_str!("migrations/0001_initial.sql");
