@@ -8,6 +8,3 @@ pub mod people;
 pub mod queries;
 pub mod rows;
 pub mod snapshot;
-
-/// The first schema.
-pub const SCHEMA: &str = include_str!("migrations/0001_initial.sql");

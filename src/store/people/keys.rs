@@ -14,7 +14,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The word in `config_objects`, and the name of the sequence.
+    /// The word in `config_objects`.
     fn word(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -22,16 +22,6 @@ impl Kind {
             Self::Organization => "organization",
         }
     }
-}
-
-/// The next number of a sequence, never handed out before. It is gone only if the transaction commits.
-///
-/// # Errors
-/// If the database fails.
-pub fn next_id(conn: &Connection, name: &str) -> Result<i64> {
-    let sql = "INSERT INTO sequences (name, next) VALUES (?1, 2)
-               ON CONFLICT (name) DO UPDATE SET next = next + 1 RETURNING next - 1";
-    conn.prepare_cached(sql)?.query_row([name], |row| row.get(0))
 }
 
 /// The object with this key, in force or not.
@@ -56,12 +46,9 @@ pub(super) fn assign(conn: &Connection, kind: Kind, key: &str, object: i64) -> R
     )
 }
 
-/// The object with this key, numbered now if the key is new.
-pub(super) fn numbered(conn: &Connection, kind: Kind, key: &str) -> Result<i64> {
-    let object = match find(conn, kind, key)? {
-        Some(known) => known,
-        None => next_id(conn, kind.word())?,
-    };
+/// The object with this key; a new key gets the number that `draw` hands out.
+pub(super) fn numbered(conn: &Connection, kind: Kind, key: &str, draw: impl FnOnce() -> i64) -> Result<i64> {
+    let object = find(conn, kind, key)?.unwrap_or_else(draw);
     assign(conn, kind, key, object)?;
     Ok(object)
 }

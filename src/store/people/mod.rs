@@ -21,11 +21,16 @@ use rusqlite::Connection;
 use self::keys::Kind;
 use super::rows::{self, people as rows_of};
 use crate::domain::address::Address;
-use crate::domain::ids::{Fresh, GroupId, OrganizationId, UserId};
+use crate::domain::ids::{GroupId, OrganizationId, UserId};
 use crate::domain::people::{Group, GroupEntry, Organization, OrganizationEntry, People, PersonEntry, User};
 use crate::domain::time::Timestamp;
 
-pub use keys::next_id;
+/// Hands out the ids of people, groups and organizations that a file names for the first time.
+pub trait PeopleIds {
+    fn user(&mut self) -> UserId;
+    fn group(&mut self) -> GroupId;
+    fn organization(&mut self) -> OrganizationId;
+}
 
 /// What the files changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,15 +62,15 @@ pub enum SyncError {
 pub fn sync(
     conn: &Connection,
     people: &People,
-    fresh: &mut dyn Fresh,
+    ids: &mut dyn PeopleIds,
     now: Timestamp,
 ) -> Result<SyncReport, SyncError> {
     check_addresses(&people.people)?;
     let mut report = SyncReport::default();
-    let organizations = sync_organizations(conn, &people.organizations, &mut report)?;
-    let groups = sync_groups(conn, &people.groups, &mut report)?;
+    let organizations = sync_organizations(conn, &people.organizations, ids, &mut report)?;
+    let groups = sync_groups(conn, &people.groups, ids, &mut report)?;
     let keys = Keys { organizations, groups };
-    sync_people(conn, &people.people, &keys, fresh, now, &mut report)?;
+    sync_people(conn, &people.people, &keys, ids, now, &mut report)?;
     if report != SyncReport::default() {
         rows_of::bump_directory_version(conn)?;
     }
@@ -97,15 +102,17 @@ fn check_addresses(people: &[PersonEntry]) -> Result<(), SyncError> {
 fn sync_organizations<'a>(
     conn: &Connection,
     entries: &'a [OrganizationEntry],
+    ids: &mut dyn PeopleIds,
     report: &mut SyncReport,
 ) -> rusqlite::Result<BTreeMap<&'a str, OrganizationId>> {
     let stored: BTreeMap<_, _> = rows_of::organizations(conn)?
         .into_iter()
         .map(|organization| (organization.id, organization))
         .collect();
-    let mut ids = BTreeMap::new();
+    let mut by_key = BTreeMap::new();
     for entry in entries {
-        let id = OrganizationId(keys::numbered(conn, Kind::Organization, &entry.key)?);
+        let id =
+            OrganizationId(keys::numbered(conn, Kind::Organization, &entry.key, || ids.organization().0)?);
         let wanted = Organization {
             id,
             name: entry.name.clone(),
@@ -117,7 +124,7 @@ fn sync_organizations<'a>(
         if report.count(stored.get(&id), &wanted) {
             rows_of::put_organization(conn, &wanted)?;
         }
-        ids.insert(entry.key.as_str(), id);
+        by_key.insert(entry.key.as_str(), id);
     }
     for dropped in keys::retire(conn, Kind::Organization, entries.iter().map(|entry| entry.key.as_str()))? {
         if let Some(organization) = stored.get(&OrganizationId(dropped)) {
@@ -125,23 +132,24 @@ fn sync_organizations<'a>(
             report.deactivated += 1;
         }
     }
-    Ok(ids)
+    Ok(by_key)
 }
 
 fn sync_groups<'a>(
     conn: &Connection,
     entries: &'a [GroupEntry],
+    ids: &mut dyn PeopleIds,
     report: &mut SyncReport,
 ) -> rusqlite::Result<BTreeMap<&'a str, GroupId>> {
     let stored: BTreeMap<_, _> = rows_of::groups(conn)?.into_iter().map(|group| (group.id, group)).collect();
-    let mut ids = BTreeMap::new();
+    let mut by_key = BTreeMap::new();
     for entry in entries {
-        let id = GroupId(keys::numbered(conn, Kind::Group, &entry.key)?);
+        let id = GroupId(keys::numbered(conn, Kind::Group, &entry.key, || ids.group().0)?);
         let wanted = Group { id, name: entry.name.clone(), private: entry.private, active: true };
         if report.count(stored.get(&id), &wanted) {
             rows_of::put_group(conn, &wanted)?;
         }
-        ids.insert(entry.key.as_str(), id);
+        by_key.insert(entry.key.as_str(), id);
     }
     for dropped in keys::retire(conn, Kind::Group, entries.iter().map(|entry| entry.key.as_str()))? {
         if let Some(group) = stored.get(&GroupId(dropped)) {
@@ -149,7 +157,7 @@ fn sync_groups<'a>(
             report.deactivated += 1;
         }
     }
-    Ok(ids)
+    Ok(by_key)
 }
 
 /// First everybody's id, then all addresses that change hands, then the users: so the order in the file never
@@ -158,13 +166,13 @@ fn sync_people(
     conn: &Connection,
     entries: &[PersonEntry],
     keys: &Keys<'_>,
-    fresh: &mut dyn Fresh,
+    ids: &mut dyn PeopleIds,
     now: Timestamp,
     report: &mut SyncReport,
 ) -> Result<(), SyncError> {
     let mut wanted = Vec::new();
     for entry in entries {
-        let id = identify(conn, entry, fresh)?;
+        let id = identify(conn, entry, ids)?;
         wanted.push(user(entry, id, keys)?);
     }
     for user in &wanted {
@@ -189,14 +197,14 @@ fn sync_people(
 }
 
 /// Who this person is: known by key, or met through mail before, or new.
-fn identify(conn: &Connection, entry: &PersonEntry, fresh: &mut dyn Fresh) -> rusqlite::Result<UserId> {
+fn identify(conn: &Connection, entry: &PersonEntry, ids: &mut dyn PeopleIds) -> rusqlite::Result<UserId> {
     if let Some(known) = keys::find(conn, Kind::User, &entry.key)? {
         keys::assign(conn, Kind::User, &entry.key, known)?;
         return Ok(UserId(known));
     }
     let id = match met_through_mail(conn, entry)? {
         Some(user) => user,
-        None => fresh.user(),
+        None => ids.user(),
     };
     keys::assign(conn, Kind::User, &entry.key, id.0)?;
     Ok(id)
