@@ -253,7 +253,7 @@ CREATE TABLE outbox (
     message_id    TEXT NOT NULL,
     reply_to      TEXT NOT NULL,                   -- JSON mailbox
     body_token    TEXT NOT NULL,
-    reverse_path  TEXT NOT NULL,
+    reverse_path  TEXT NOT NULL,                   -- folded: mail systems fold local parts of return addresses
     state         TEXT NOT NULL CHECK (state IN ('queued', 'unrendered', 'sending', 'sent', 'dead', 'cancelled')),
     detail        TEXT,                            -- the last error, or why it was cancelled
     attempts      INTEGER NOT NULL DEFAULT 0,
@@ -264,5 +264,5 @@ CREATE TABLE outbox (
     bounced_at    INTEGER
 ) STRICT;
 CREATE INDEX outbox_due ON outbox (due_at) WHERE state IN ('queued', 'sending');
-CREATE INDEX outbox_recipient ON outbox (recipient_key, created_at);
+CREATE INDEX outbox_recipient ON outbox (recipient_key, finished_at); -- the budget counts what was sent of late
 CREATE UNIQUE INDEX outbox_reverse_path ON outbox (reverse_path);

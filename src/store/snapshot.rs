@@ -1,0 +1,176 @@
+//! The read door: one lookup answered from one read transaction of the caller's.
+//!
+//! **Invariant:** nothing is guessed. What cannot be read is an error, and the mail waits.
+//! **Invariant:** hashes only find candidates; a Message-ID or digest counts when its full value is equal.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Result, Row};
+
+use super::rows::{self, all, message_id, people, tickets, word};
+use crate::domain::ids::{JournalId, TicketId, UserId};
+use crate::domain::mail::MessageId;
+use crate::domain::snapshot::{
+    Directory, EarlierMail, KnownMessage, Lookup, MailKey, SenderTrust, Snapshot, TicketFile,
+};
+use crate::domain::ticket::Visibility;
+use crate::domain::time::DAY;
+
+/// How far back a second delivery is looked for (DESIGN §1 *Duplicate*).
+pub const DUPLICATE_WINDOW: i64 = 30 * DAY;
+
+const NEWEST_COMMENTS: u32 = 100;
+const NEWEST_THREAD_IDS: u32 = 20;
+const MERGE_HOPS: usize = 10;
+
+/// Answers the lookup. `directory` is the caller's copy; its version is what plans check.
+///
+/// # Errors
+/// If the database cannot be read, or holds what no version of this program wrote.
+pub fn load(conn: &Connection, lookup: &Lookup, directory: Arc<Directory>) -> Result<Snapshot> {
+    let mut snapshot = Snapshot { directory, ..Snapshot::default() };
+    for id in &lookup.message_ids {
+        if let Some(known) = known_message(conn, id)? {
+            snapshot.message_ids.insert(id.clone(), known);
+        }
+    }
+    let known_tickets = snapshot.message_ids.values().map(|known| known.ticket);
+    for ticket in lookup.tickets.iter().copied().chain(known_tickets).collect::<BTreeSet<_>>() {
+        load_merge_chain(conn, ticket, &mut snapshot)?;
+    }
+    let mut wanted = lookup.users.clone();
+    for address in &lookup.addresses {
+        if let Some(owner) = people::owner(conn, address)? {
+            snapshot.by_address.insert(address.clone(), owner);
+            wanted.insert(owner);
+        }
+    }
+    wanted.extend(snapshot.tickets.values().flat_map(people_of));
+    for id in wanted {
+        if let Some(user) = people::user(conn, id)? {
+            snapshot.users.insert(id, user);
+        }
+    }
+    if let Some(key) = &lookup.mail {
+        snapshot.earlier = earlier_mails(conn, key)?;
+    }
+    Ok(snapshot)
+}
+
+/// The account's agents, groups and organizations. Inactive groups and organizations stay: tickets refer to them.
+///
+/// # Errors
+/// If the database cannot be read.
+pub fn directory(conn: &Connection) -> Result<Directory> {
+    let agents = all(conn, "SELECT id FROM users WHERE internal = 1 AND active = 1", [], |row| row.get(0))?;
+    let mut directory = Directory { version: directory_version(conn)?, ..Directory::default() };
+    for id in agents.into_iter().map(UserId) {
+        if let Some(user) = people::user(conn, id)? {
+            directory.agents.insert(id, user);
+        }
+    }
+    directory.groups = people::groups(conn)?.into_iter().map(|group| (group.id, group)).collect();
+    directory.organizations = people::organizations(conn)?
+        .into_iter()
+        .map(|organization| (organization.id, organization))
+        .collect();
+    Ok(directory)
+}
+
+/// Counts up when agents, groups or organizations change; 0 before the account is made.
+///
+/// # Errors
+/// If the database cannot be read.
+pub fn directory_version(conn: &Connection) -> Result<i64> {
+    let mut statement = conn.prepare_cached("SELECT directory_version FROM account WHERE id = 1")?;
+    Ok(statement.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+/// The ticket, and those it was merged into, one after another.
+fn load_merge_chain(conn: &Connection, first: TicketId, snapshot: &mut Snapshot) -> Result<()> {
+    let mut next = Some(first);
+    for _ in 0..=MERGE_HOPS {
+        let Some(id) = next else { return Ok(()) };
+        if snapshot.tickets.contains_key(&id) {
+            return Ok(());
+        }
+        let Some(ticket) = tickets::ticket(conn, id)? else { return Ok(()) };
+        next = ticket.merged_into;
+        let file = TicketFile {
+            ticket,
+            comments: tickets::newest_comments(conn, id, NEWEST_COMMENTS)?,
+            private_prints: tickets::private_prints(conn, id)?,
+            thread: thread(conn, id)?,
+        };
+        snapshot.tickets.insert(id, file);
+    }
+    Ok(())
+}
+
+/// The newest Message-IDs of mails about a ticket, oldest first.
+fn thread(conn: &Connection, ticket: TicketId) -> Result<Vec<MessageId>> {
+    let sql = "SELECT message_id FROM message_ids WHERE ticket = ?1 ORDER BY rowid DESC LIMIT ?2";
+    let mut ids = all(conn, sql, (ticket.0, NEWEST_THREAD_IDS), |row| message_id(row, "message_id"))?;
+    ids.reverse();
+    Ok(ids)
+}
+
+fn people_of(file: &TicketFile) -> BTreeSet<UserId> {
+    let ticket = &file.ticket;
+    let named = [ticket.requester, ticket.submitter].into_iter().chain(ticket.assignee);
+    let authors = file.comments.iter().map(|comment| comment.author);
+    named.chain(ticket.ccs.iter().copied()).chain(ticket.followers.iter().copied()).chain(authors).collect()
+}
+
+/// A Message-ID may be known of several tickets, since anybody can send any Message-ID. A mail of ours wins over
+/// one received, and the older over the newer, so that nobody takes over a conversation by repeating its ids.
+/// If any mail of that ticket with this id showed a private comment, the id counts as private.
+fn known_message(conn: &Connection, id: &MessageId) -> Result<Option<KnownMessage>> {
+    let sql = "SELECT * FROM message_ids WHERE hash = ?1 AND message_id = ?2
+               ORDER BY direction = 'sent' DESC, rowid";
+    let found = all(conn, sql, (rows::message_hash(id), &id.0), known_message_columns)?;
+    let Some(strongest) = found.first() else { return Ok(None) };
+    let shows_private =
+        found.iter().any(|known| known.ticket == strongest.ticket && known.visibility == Visibility::Private);
+    let visibility = if shows_private { Visibility::Private } else { Visibility::Public };
+    Ok(Some(KnownMessage { visibility, ..strongest.clone() }))
+}
+
+fn known_message_columns(row: &Row<'_>) -> Result<KnownMessage> {
+    Ok(KnownMessage {
+        ticket: TicketId(row.get("ticket")?),
+        direction: rows::mail::direction(row)?,
+        visibility: word(row, "visibility", Visibility::from_word)?,
+    })
+}
+
+/// Mails that were accepted after this one count too: if such a copy was decided first, this one is the second
+/// delivery of the two.
+fn earlier_mails(conn: &Connection, key: &MailKey) -> Result<Vec<EarlierMail>> {
+    let sql = "SELECT * FROM journal
+               WHERE ((digest_hash = ?1 AND digest = ?2) OR (message_hash = ?3 AND message_id = ?4))
+                   AND author_key = ?5 AND accepted_at >= ?6 AND id <> ?7 AND state <> 'pending'
+               ORDER BY accepted_at DESC, id DESC";
+    let params = (
+        rows::digest_hash(&key.digest),
+        key.digest,
+        key.message_id.as_ref().map(rows::message_hash),
+        key.message_id.as_ref().map(|id| &id.0),
+        key.author.key(),
+        key.accepted_at.plus(-DUPLICATE_WINDOW).0,
+        key.journal.0,
+    );
+    all(conn, sql, params, earlier_mail_columns)
+}
+
+fn earlier_mail_columns(row: &Row<'_>) -> Result<EarlierMail> {
+    Ok(EarlierMail {
+        journal: JournalId(row.get("id")?),
+        message_id: row.get::<_, Option<String>>("message_id")?.map(MessageId),
+        digest: row.get("digest")?,
+        fate: rows::fate(row)?,
+        trust: word(row, "trust", SenderTrust::from_word)?,
+        token_ticket: row.get::<_, Option<i64>>("token_ticket")?.map(TicketId),
+    })
+}
