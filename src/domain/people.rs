@@ -168,3 +168,41 @@ pub struct Organization {
     pub shared_comments: bool,
     pub active: bool,
 }
+
+/// The people that files own (`config/people.toml`), by their stable keys.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct People {
+    pub people: Vec<PersonEntry>,
+    pub groups: Vec<GroupEntry>,
+    pub organizations: Vec<OrganizationEntry>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct PersonEntry {
+    pub key: String,
+    pub name: String,
+    pub role: Role,
+    /// The primary one first.
+    pub addresses: Vec<Address>,
+    /// Keys of groups, the default group first.
+    pub groups: Vec<String>,
+    /// Key of the organization.
+    pub organization: Option<String>,
+    pub suspended: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupEntry {
+    pub key: String,
+    pub name: String,
+    pub private: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrganizationEntry {
+    pub key: String,
+    pub name: String,
+    pub domains: Vec<String>,
+    pub shared_tickets: bool,
+    pub shared_comments: bool,
+}
