@@ -123,7 +123,12 @@ impl Blobs {
 }
 
 /// Notes in the transaction that `conn` is in that something refers to the blob; call it after it was put.
-pub fn record_blob(conn: &Connection, sha: &[u8; 32], size: u64, now: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn record_blob(
+    conn: &Connection,
+    sha: &[u8; 32],
+    size: u64,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
     conn.prepare_cached(
         "INSERT INTO blobs (sha256, size, created_at) VALUES (?1, ?2, ?3) ON CONFLICT (sha256) DO NOTHING",
     )?

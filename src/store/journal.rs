@@ -129,16 +129,14 @@ impl Store {
     }
 }
 
-/// The fate that a row's columns spell. A word that no one could have written is an error, never a guess.
-pub(super) fn fate(
-    state: &str,
-    detail: Option<String>,
-    ticket: Option<i64>,
-    comment: Option<i64>,
-) -> Result<Fate, String> {
-    let detail = detail.unwrap_or_default();
-    let unknown = || format!("the journal says `{state}` with detail `{detail}` and ticket {ticket:?}");
-    let found = match state {
+/// What became of the mail, from the columns `state`, `detail`, `ticket` and `comment`. Words that no one could have
+/// written are an error, never a guess.
+fn fate(row: &Row<'_>) -> rusqlite::Result<Fate> {
+    let state: String = row.get("state")?;
+    let detail: String = row.get::<_, Option<String>>("detail")?.unwrap_or_default();
+    let ticket: Option<i64> = row.get("ticket")?;
+    let comment: Option<i64> = row.get("comment")?;
+    let found = match state.as_str() {
         "pending" => Some(Fate::Pending),
         "done" => {
             ticket.map(|ticket| Fate::Done { ticket: TicketId(ticket), comment: comment.map(CommentId) })
@@ -148,7 +146,8 @@ pub(super) fn fate(
         "failed" => Some(Fate::Failed { error: detail.clone() }),
         _ => None,
     };
-    found.ok_or_else(unknown)
+    found
+        .ok_or_else(|| unreadable(format!("the fate `{state}` with detail `{detail}` and ticket {ticket:?}")))
 }
 
 /// Counts a failed try of a mail that still is pending, and gives it up after the last one.
@@ -159,9 +158,7 @@ pub(super) fn count_attempt(conn: &Connection, id: JournalId, now: Timestamp) ->
     if attempts >= LAST_ATTEMPT {
         fail(conn, id, CRASHED, now)?;
     }
-    conn.query_row("SELECT state, detail, ticket, comment FROM journal WHERE id = ?1", [id.0], |row| {
-        row_fate(row, 0)
-    })
+    conn.query_row("SELECT state, detail, ticket, comment FROM journal WHERE id = ?1", [id.0], fate)
 }
 
 fn fail(conn: &Connection, id: JournalId, error: &str, now: Timestamp) -> rusqlite::Result<()> {
@@ -207,32 +204,19 @@ fn accepted(
 
 /// A row with its bytes, or with the name of the file that holds them.
 fn stored(id: JournalId, row: &Row<'_>) -> rusqlite::Result<(JournalEntry, Option<[u8; 32]>)> {
-    let envelope: String = row.get(0)?;
-    let envelope = serde_json::from_str(&envelope).map_err(|error| conversion(0, error))?;
-    let entry = JournalEntry {
-        id,
-        envelope,
-        raw: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
-        fate: row_fate(row, 1)?,
-        attempts: row.get(5)?,
+    let envelope: String = row.get("envelope")?;
+    let envelope = serde_json::from_str(&envelope).map_err(unreadable)?;
+    let blob: Option<[u8; 32]> = row.get("blob")?;
+    let raw = match (row.get::<_, Option<Vec<u8>>>("bytes")?, blob) {
+        (Some(bytes), _) => bytes,
+        (None, Some(_)) => Vec::new(),
+        (None, None) => return Err(unreadable(format!("the bytes of mail {id} are not there"))),
     };
-    let blob: Option<[u8; 32]> = row.get(6)?;
-    let bytes_are_gone = blob.is_none() && row.get_ref(7)? == rusqlite::types::ValueRef::Null;
-    if bytes_are_gone {
-        return Err(conversion(7, format!("journal {id}: the bytes of the mail are not there")));
-    }
-    Ok((entry, blob))
+    Ok((JournalEntry { id, envelope, raw, fate: fate(row)?, attempts: row.get("attempts")? }, blob))
 }
 
-/// The fate in the columns state, detail, ticket and comment, the first of which is at `first`.
-fn row_fate(row: &Row<'_>, first: usize) -> rusqlite::Result<Fate> {
-    let state: String = row.get(first)?;
-    fate(&state, row.get(first + 1)?, row.get(first + 2)?, row.get(first + 3)?)
-        .map_err(|text| conversion(first, text))
-}
-
-fn conversion(column: usize, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
+fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error.into())
 }
 
 impl From<StoreError> for AcceptError {
@@ -249,7 +233,10 @@ mod tests {
     use super::*;
 
     fn check(state: &str, detail: &str, ticket: Option<i64>, expected: Option<Fate>) {
-        assert_eq!(fate(state, Some(detail.to_owned()), ticket, None).ok(), expected, "{state} {detail}");
+        let conn = Connection::open_in_memory().unwrap();
+        let sql = "SELECT ?1 AS state, ?2 AS detail, ?3 AS ticket, NULL AS comment";
+        let found = conn.query_row(sql, (state, detail, ticket), fate).ok();
+        assert_eq!(found, expected, "{state} {detail}");
     }
 
     #[test]

@@ -47,7 +47,6 @@ use crate::domain::fate::Fate;
 use crate::domain::ids::JournalId;
 use crate::domain::time::Timestamp;
 
-pub use self::blobs::record_blob;
 pub use self::books::{Books, Depth};
 pub use self::inwork::InWorkGuard;
 pub use self::journal::AcceptError;
@@ -287,8 +286,8 @@ impl Store {
         Ok(self.write_side()?.inwork.begin(decider, id))
     }
 
-    /// Keeps bytes as a file; returns their SHA-256 when they are on the disk. The job that refers to them calls
-    /// [`record_blob`].
+    /// Keeps bytes as a file; returns their SHA-256 when they are on the disk. The job that refers to them notes
+    /// it in the table `blobs`.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<[u8; 32], StoreError> {
         self.write_side()?;
         Ok(self.0.blobs.put(bytes)?)

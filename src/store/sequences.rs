@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use rusqlite::Connection;
 
 use crate::domain::ids::{
-    AuditId, CommentId, Fresh, GroupId, JournalId, NotificationId, OrganizationId, OutboxId, Salt,
-    SuspendedId, TicketId, UserId,
+    AuditId, CommentId, Fresh, JournalId, NotificationId, OutboxId, Salt, SuspendedId, TicketId, UserId,
 };
 
 /// How far ahead of the ids drawn the durable mark is set: one more row write in as many ids.
@@ -22,28 +21,16 @@ const BLOCK: i64 = 100;
 enum Sequence {
     Audit,
     Comment,
-    Group,
     Journal,
     Notification,
-    Organization,
     Outbox,
     Suspended,
     Ticket,
     User,
 }
 
-const NAMES: [&str; 10] = [
-    "audit",
-    "comment",
-    "group",
-    "journal",
-    "notification",
-    "organization",
-    "outbox",
-    "suspended",
-    "ticket",
-    "user",
-];
+const NAMES: [&str; 8] =
+    ["audit", "comment", "journal", "notification", "outbox", "suspended", "ticket", "user"];
 
 /// The first id of each sequence that is not durably taken.
 pub(super) type Covered = [i64; NAMES.len()];
@@ -63,28 +50,25 @@ pub struct FreshIds {
 impl Sequences {
     /// Goes on where the database stands, which also is what is covered so far.
     pub(super) fn load(conn: &Connection) -> rusqlite::Result<(Self, Covered)> {
-        let mut covered = [1; NAMES.len()];
-        for (name, next) in NAMES.iter().zip(&mut covered) {
-            let mut select = conn.prepare("SELECT next FROM sequences WHERE name = ?1")?;
-            let mut rows = select.query([name])?;
-            if let Some(row) = rows.next()? {
-                *next = row.get(0)?;
-            }
-        }
+        let covered = durable(conn)?;
         Ok((Self { next: covered.map(AtomicI64::new) }, covered))
     }
 
     /// Makes sure, in the transaction that `conn` is in, that every id drawn so far is taken for good.
     pub(super) fn cover(&self, conn: &Connection, covered: &Covered) -> rusqlite::Result<Covered> {
-        let mut ahead = *covered;
-        for ((name, next), mark) in NAMES.iter().zip(&self.next).zip(&mut ahead) {
+        let mut marks = durable(conn)?;
+        for (((name, next), before), mark) in NAMES.iter().zip(&self.next).zip(covered).zip(&mut marks) {
+            if *mark > *before {
+                // A job took ids by SQL: nobody draws those from memory.
+                next.fetch_max(*mark, Ordering::AcqRel);
+            }
             let drawn = next.load(Ordering::Acquire);
             if drawn > *mark {
                 *mark = drawn.saturating_add(BLOCK);
                 set(conn, name, *mark)?;
             }
         }
-        Ok(ahead)
+        Ok(marks)
     }
 
     /// Gives back what no one drew. Only for the last transaction before the store closes.
@@ -106,6 +90,20 @@ impl Sequences {
     }
 }
 
+/// The first id of each sequence that is not taken for good.
+fn durable(conn: &Connection) -> rusqlite::Result<Covered> {
+    let mut marks = [1; NAMES.len()];
+    let mut select = conn.prepare_cached("SELECT name, next FROM sequences")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let name = row.get_ref(0)?.as_str()?;
+        if let Some((_, mark)) = NAMES.iter().zip(&mut marks).find(|(known, _)| **known == name) {
+            *mark = row.get(1)?;
+        }
+    }
+    Ok(marks)
+}
+
 fn set(conn: &Connection, name: &str, next: i64) -> rusqlite::Result<()> {
     conn.prepare_cached(
         "INSERT INTO sequences (name, next) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET next = excluded.next",
@@ -117,14 +115,6 @@ fn set(conn: &Connection, name: &str, next: i64) -> rusqlite::Result<()> {
 impl FreshIds {
     pub(super) fn new(sequences: Arc<Sequences>) -> Self {
         Self { sequences }
-    }
-
-    pub fn group(&mut self) -> GroupId {
-        GroupId(self.sequences.draw(Sequence::Group))
-    }
-
-    pub fn organization(&mut self) -> OrganizationId {
-        OrganizationId(self.sequences.draw(Sequence::Organization))
     }
 }
 
@@ -200,6 +190,23 @@ mod tests {
         let (mut ids, _) = fresh(&conn);
         assert!(ids.ticket() > last);
         assert_eq!(ids.user(), UserId(1));
+    }
+
+    #[test]
+    fn ids_that_a_job_takes_by_sql_are_not_drawn_from_memory() {
+        let conn = database();
+        let (mut ids, covered) = fresh(&conn);
+        ids.user();
+        let covered = ids.sequences.cover(&conn, &covered).unwrap();
+        let taken: i64 = conn
+            .query_row(
+                "UPDATE sequences SET next = next + 1 WHERE name = 'user' RETURNING next - 1",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        ids.sequences.cover(&conn, &covered).unwrap();
+        assert!(ids.user() > UserId(taken));
     }
 
     #[test]

@@ -218,19 +218,18 @@ impl Group {
         if self.done.len() >= GROUP_JOBS || self.opened.elapsed() >= GROUP_TIME {
             return None;
         }
-        let (priority, work) = queue.next(|in_data| self.patience_left(in_data))?;
+        let (priority, work) = queue.next(|in_data| self.patience_left(in_data, Instant::now()))?;
         self.from_sessions += usize::from(priority == Priority::Journal);
         Some(work)
     }
 
     /// How much longer to wait for the sessions that are sending. Those answered a moment ago count too: they are
     /// about to send the next mail.
-    fn patience_left(&mut self, in_data: usize) -> Duration {
+    fn patience_left(&mut self, in_data: usize, now: Instant) -> Duration {
         self.senders = self.senders.max(in_data);
         if self.patience.is_zero() || self.from_sessions >= self.senders {
             return Duration::ZERO;
         }
-        let now = Instant::now();
         let until = *self.waits_until.get_or_insert(now + self.patience);
         until.min(self.opened + GROUP_TIME).saturating_duration_since(now)
     }

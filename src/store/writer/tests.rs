@@ -14,8 +14,7 @@ fn start(dir: &Path, conn: Connection, on_in_doubt: fn(&str)) -> (Writer, Checkp
     let (sequences, covered) = Sequences::load(&conn).unwrap();
     let checkpointer = Checkpointer::start(dir, Durability::Full).unwrap();
     let pages = WalPages::watch(&mut conn).unwrap();
-    let wal =
-        WalKeeper::new(pages, 64 << 20, Arc::new(Readers::new(dir)), &checkpointer, &conn).unwrap();
+    let wal = WalKeeper::new(pages, 64 << 20, Arc::new(Readers::new(dir)), &checkpointer, &conn).unwrap();
     let sequences = Arc::new(sequences);
     (Writer::start(Setup { conn, sequences, covered, wal, on_in_doubt }).unwrap(), checkpointer)
 }
@@ -65,7 +64,10 @@ fn a_commit_that_fails_with_the_transaction_standing_is_no_doubt() {
         Priority::Other,
         |tx| {
             tx.pragma_update(None, "defer_foreign_keys", true)?;
-            tx.execute("INSERT INTO identities (address_key, address, user, position) VALUES ('a', 'a', 99, 0)", [])
+            tx.execute(
+                "INSERT INTO identities (address_key, address, user, position) VALUES ('a', 'a', 99, 0)",
+                [],
+            )
         },
         |_| {},
     );
@@ -88,30 +90,43 @@ fn the_wait_is_a_quarter_of_a_sync_within_bounds() {
 
 #[test]
 fn the_writer_waits_only_for_sessions_that_are_sending() {
-    let check = |from_sessions, in_data, waits| {
+    let check = |from_sessions, in_data, expected| {
         let mut group = Group::new(2 * MS);
         group.from_sessions = from_sessions;
-        assert_eq!(!group.patience_left(in_data).is_zero(), waits, "{from_sessions} of {in_data}");
+        assert_eq!(group.patience_left(in_data, group.opened), expected, "{from_sessions} of {in_data}");
     };
-    check(1, 1, false);
-    check(1, 2, true);
-    check(5, 5, false);
-    check(0, 0, false);
-    check(0, 1, true);
+    check(1, 1, Duration::ZERO);
+    check(1, 2, 2 * MS);
+    check(5, 5, Duration::ZERO);
+    check(0, 0, Duration::ZERO);
+    check(0, 1, 2 * MS);
+}
+
+#[test]
+fn the_wait_ends_when_its_time_is_over_and_with_the_time_of_the_group() {
+    let mut group = Group::new(2 * MS);
+    let opened = group.opened;
+    assert_eq!(group.patience_left(1, opened + MS), 2 * MS);
+    assert_eq!(group.patience_left(1, opened + 2 * MS), MS);
+    assert_eq!(group.patience_left(1, opened + 3 * MS), Duration::ZERO);
+    let mut late = Group::new(2 * MS);
+    let opened = late.opened;
+    assert_eq!(late.patience_left(1, opened + 4 * MS), MS);
 }
 
 #[test]
 fn sessions_answered_a_moment_ago_are_waited_for_until_their_next_mail() {
     let mut group = Group::new(2 * MS);
+    let opened = group.opened;
     group.from_sessions = 1;
-    assert!(!group.patience_left(2).is_zero());
-    assert!(!group.patience_left(1).is_zero());
+    assert_eq!(group.patience_left(2, opened), 2 * MS);
+    assert_eq!(group.patience_left(1, opened), 2 * MS);
     group.from_sessions = 2;
-    assert!(group.patience_left(1).is_zero());
+    assert_eq!(group.patience_left(1, opened), Duration::ZERO);
 }
 
 #[test]
 fn no_patience_means_no_wait() {
     let mut group = Group::new(Duration::ZERO);
-    assert!(group.patience_left(50).is_zero());
+    assert_eq!(group.patience_left(50, group.opened), Duration::ZERO);
 }
