@@ -1,10 +1,461 @@
-//! The SQLite store: the doors through which decisions read and plans are written.
+//! Everything that must outlive the process: SQLite, blobs and keys in one data directory.
 //!
-//! Each door is plain functions over a connection, so that it works inside the caller's transaction.
+//! **Invariants**
+//! - SQL lives here and nowhere else.
+//! - One process writes; in it, one thread ([`writer`]). Nobody is told that something is kept before it is.
+//! - Ids are never used twice; what a read sees is of one instant.
+//!
+//! | file | business |
+//! |---|---|
+//! | `open` | lock, migrations, keys, unclean stops |
+//! | `writer`, `queue` | jobs, groups, commits |
+//! | `checkpoint` | the WAL stays short |
+//! | `readers` | read-only connections |
+//! | `sequences` | ids and salts |
+//! | `journal` | accepted mail |
+//! | `blobs` | bytes in files |
+//! | `inwork` | which mail was in work when the process died |
+//! | `books` | the proof that nothing was lost |
+//! | `keys` | the secrets of tokens and fingerprints |
+//! | `snapshot`, `commit` | the two doors of every decision: what it reads, what it writes |
+//! | `run` | snapshot ► function ► commit ► again on a conflict |
+//! | `outbox` | promised mail: claim, record, retry |
+//! | `people` | makes the stored people equal to what files say |
+//! | `queries` | what commands and programs read |
+//! | `rows` | rows to domain values and back |
 
 pub mod commit;
 pub mod outbox;
 pub mod people;
 pub mod queries;
-pub mod rows;
+mod rows;
 pub mod snapshot;
+
+mod blobs;
+mod books;
+mod checkpoint;
+mod inwork;
+mod journal;
+mod keys;
+mod open;
+mod queue;
+mod readers;
+mod run;
+mod sequences;
+mod signal;
+mod writer;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, ErrorCode, Transaction};
+
+use self::blobs::Blobs;
+use self::checkpoint::{Checkpointer, WalKeeper, WalPages};
+use self::inwork::InWork;
+use self::readers::Readers;
+use self::sequences::Sequences;
+use self::writer::{Setup, Writer};
+use crate::domain::fate::Fate;
+use crate::domain::ids::JournalId;
+use crate::domain::time::Timestamp;
+
+pub use self::books::{Books, Depth};
+pub use self::inwork::InWorkGuard;
+pub use self::journal::AcceptError;
+pub use self::keys::{KeyError, KeyFile, KeyState, Secret, TokenKey};
+pub use self::open::OpenError;
+pub use self::queue::{DataGuard, Priority};
+pub use self::run::RunError;
+pub use self::sequences::FreshIds;
+pub use self::signal::Signal;
+pub use self::writer::WriterStats;
+
+/// How a store is opened for writing.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub durability: Durability,
+    /// Dates what opening makes: keys, the account, mails given up after a crash.
+    pub now: Timestamp,
+    /// The WAL never grows beyond this by more than one group of jobs.
+    pub wal_cap_bytes: u64,
+    /// Called when nobody can say whether a commit is kept, after everybody was told so. Must end the process.
+    pub on_in_doubt: fn(&str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// What is answered is on the disk.
+    Full,
+    /// For a store that is thrown away, as of a replay: no fsync.
+    Scratch,
+}
+
+/// What the start found of the process before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The store was not closed in order.
+    pub unclean: bool,
+    /// Mails that were in work then and are to be tried alone, each with one more attempt counted.
+    pub suspects: Vec<JournalId>,
+    /// Mails that were in work then for the last time.
+    pub failed: Vec<JournalId>,
+}
+
+/// Why the store could not do something. Everything here is temporary for the sender of a mail.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    #[error("the disk is full")]
+    Full,
+    #[error("too many writes are waiting")]
+    Busy,
+    #[error("the store is closed")]
+    Closed,
+    #[error("the store was opened for reading only")]
+    ReadOnly,
+    #[error("it is not known whether a commit was kept: {0}")]
+    InDoubt(String),
+    #[error("the job panicked: {0}")]
+    Panicked(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Why a job was not committed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError<E> {
+    /// The job itself said no; what it had written was undone.
+    #[error("{0}")]
+    Job(E),
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+/// One open data directory. A clone is another handle to the same.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    keys: Mutex<KeyFile>,
+    blobs: Blobs,
+    readers: Arc<Readers>,
+    pending: Arc<Signal>,
+    recovered: Recovered,
+    /// `None` if the store was opened for reading only.
+    write: Option<WriteSide>,
+}
+
+#[derive(Debug)]
+struct WriteSide {
+    writer: Writer,
+    checkpointer: Checkpointer,
+    sequences: Arc<Sequences>,
+    inwork: InWork,
+    pages: WalPages,
+    /// Held until the store is closed.
+    lock: Mutex<Option<File>>,
+}
+
+impl Options {
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self { durability: Durability::Full, now, wal_cap_bytes: 128 << 20, on_in_doubt: leave }
+    }
+}
+
+/// Exit 75 (EX_TEMPFAIL): started again, the process finds in the WAL what was kept.
+fn leave(why: &str) {
+    tracing::error!(error = why, "store.commit_in_doubt");
+    std::process::exit(75);
+}
+
+impl Store {
+    /// Opens the data directory for this process alone, and makes what is not there yet.
+    pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
+        let mut opened = open::open(dir, options.durability, options.now)?;
+        let blobs = Blobs::new(dir, options.durability);
+        blobs.prepare()?;
+        let inwork = InWork::open(dir)?;
+        let recovered = recover(&opened.conn, &inwork, opened.unclean, options.now)?;
+
+        let (sequences, covered) = Sequences::load(&opened.conn)?;
+        let sequences = Arc::new(sequences);
+        let readers = Arc::new(Readers::new(dir));
+        let checkpointer = Checkpointer::start(dir, options.durability)?;
+        let pages = WalPages::watch(&mut opened.conn)?;
+        let wal = WalKeeper::new(
+            pages.clone(),
+            options.wal_cap_bytes,
+            Arc::clone(&readers),
+            &checkpointer,
+            &opened.conn,
+        )?;
+        let writer = Writer::start(Setup {
+            conn: opened.conn,
+            sequences: Arc::clone(&sequences),
+            covered,
+            wal,
+            on_in_doubt: options.on_in_doubt,
+        })?;
+        let lock = Mutex::new(Some(opened.lock));
+        let write = WriteSide { writer, checkpointer, sequences, inwork, pages, lock };
+        Ok(Self(Arc::new(Inner {
+            dir: dir.to_owned(),
+            keys: Mutex::new(opened.keys),
+            blobs,
+            readers,
+            pending: Arc::default(),
+            recovered,
+            write: Some(write),
+        })))
+    }
+
+    /// Opens the data directory beside the process that writes. Every write answers [`StoreError::ReadOnly`].
+    pub fn open_read_only(dir: &Path) -> Result<Self, OpenError> {
+        let keys = open::check_readable(dir)?;
+        Ok(Self(Arc::new(Inner {
+            dir: dir.to_owned(),
+            keys: Mutex::new(keys),
+            blobs: Blobs::new(dir, Durability::Full),
+            readers: Arc::new(Readers::new(dir)),
+            pending: Arc::default(),
+            recovered: Recovered::default(),
+            write: None,
+        })))
+    }
+
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
+    #[must_use]
+    pub fn recovered(&self) -> &Recovered {
+        &self.0.recovered
+    }
+
+    /// Runs `question` in one short read transaction: all it sees is of one instant.
+    pub fn read<T, E: From<rusqlite::Error>>(
+        &self,
+        question: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.0.readers.read(question)
+    }
+
+    /// Runs `job` on the writer thread and waits until it is committed. Not for async code, nor for a job itself.
+    pub fn write<T, E, J>(&self, priority: Priority, job: J) -> Result<T, WriteError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        self.write_then(priority, job, |_| {})
+    }
+
+    /// The same; `after` is called on the writer thread once the job is committed (to wake somebody, say), even if
+    /// nobody waits for the answer any more. It must be quick.
+    pub fn write_then<T, E, J, A>(&self, priority: Priority, job: J, after: A) -> Result<T, WriteError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        A: FnOnce(&T) + Send + 'static,
+    {
+        let writer = self.writer().map_err(WriteError::Store)?;
+        let answer = writer.queue().submit(priority, job, after).blocking_recv();
+        answer.unwrap_or(Err(WriteError::Store(StoreError::Closed)))
+    }
+
+    /// The same for async code: a full queue answers [`StoreError::Busy`].
+    pub async fn write_async<T, E, J>(&self, priority: Priority, job: J) -> Result<T, WriteError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let answer = self.writer().map_err(WriteError::Store)?.queue().try_submit(priority, job, |_| {});
+        answer.await.unwrap_or(Err(WriteError::Store(StoreError::Closed)))
+    }
+
+    /// To be held by an SMTP session from DATA to its reply: while others send, a commit may wait a little for them.
+    pub fn begin_data(&self) -> Result<DataGuard, StoreError> {
+        Ok(self.writer()?.queue().begin_data())
+    }
+
+    /// A source of ids and salts, for one thread.
+    pub fn fresh(&self) -> Result<FreshIds, StoreError> {
+        Ok(FreshIds::new(self.sequences()?))
+    }
+
+    /// Rings after each mail that was accepted.
+    #[must_use]
+    pub fn subscribe(&self) -> Arc<Signal> {
+        Arc::clone(&self.0.pending)
+    }
+
+    /// Holds a mail against the process: if it dies before the guard, the mail has one more attempt at the next start.
+    pub fn in_work(&self, decider: usize, id: JournalId) -> Result<InWorkGuard<'_>, StoreError> {
+        Ok(self.write_side()?.inwork.begin(decider, id))
+    }
+
+    /// Keeps bytes as a file; returns their SHA-256 when they are on the disk. The job that refers to them notes
+    /// it in the table `blobs`.
+    pub fn put_blob(&self, bytes: &[u8]) -> Result<[u8; 32], StoreError> {
+        self.write_side()?;
+        Ok(self.0.blobs.put(bytes)?)
+    }
+
+    /// The bytes with this SHA-256, checked.
+    pub fn blob(&self, sha: &[u8; 32]) -> Result<Vec<u8>, StoreError> {
+        Ok(self.0.blobs.get(sha)?)
+    }
+
+    fn blob_size(&self, sha: &[u8; 32]) -> Option<u64> {
+        self.0.blobs.size(sha)
+    }
+
+    #[must_use]
+    pub fn keys(&self) -> KeyFile {
+        lock(&self.0.keys).clone()
+    }
+
+    /// Makes a new token key the active one; those before still verify.
+    pub fn rotate_key(&self, now: Timestamp) -> Result<KeyFile, KeyError> {
+        self.change_keys(|keys| keys.rotated(now))
+    }
+
+    /// Lets a retired token key verify nothing any more.
+    pub fn revoke_key(&self, id: u8) -> Result<KeyFile, KeyError> {
+        self.change_keys(|keys| keys.revoked(id))
+    }
+
+    #[must_use]
+    pub fn writer_stats(&self) -> WriterStats {
+        self.0.write.as_ref().map(|write| write.writer.stats()).unwrap_or_default()
+    }
+
+    /// Pages that lie in the WAL, as of the last commit.
+    #[must_use]
+    pub fn wal_pages(&self) -> u32 {
+        self.0.write.as_ref().map_or(0, |write| write.pages.get())
+    }
+
+    /// Finishes what waits, copies the WAL into the database and leaves the directory to others. Later writes answer
+    /// [`StoreError::Closed`]. Dropping the last handle does the same.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    fn change_keys(
+        &self,
+        change: impl FnOnce(&KeyFile) -> Result<KeyFile, KeyError>,
+    ) -> Result<KeyFile, KeyError> {
+        self.write_side().map_err(|error| KeyError::Io(std::io::Error::other(error)))?;
+        let mut keys = lock(&self.0.keys);
+        let changed = change(&keys)?;
+        changed.save(&self.0.dir)?;
+        *keys = changed.clone();
+        Ok(changed)
+    }
+
+    fn write_side(&self) -> Result<&WriteSide, StoreError> {
+        self.0.write.as_ref().ok_or(StoreError::ReadOnly)
+    }
+
+    fn writer(&self) -> Result<&Writer, StoreError> {
+        Ok(&self.write_side()?.writer)
+    }
+
+    fn sequences(&self) -> Result<Arc<Sequences>, StoreError> {
+        Ok(Arc::clone(&self.write_side()?.sequences))
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.readers.close();
+        let Some(write) = &self.write else { return };
+        let conn = write.writer.stop();
+        write.checkpointer.stop();
+        if let Some(conn) = conn {
+            if let Err(error) = conn.pragma_query_value(None, "wal_checkpoint(TRUNCATE)", |_| Ok(())) {
+                tracing::warn!(error = %error, "store.checkpoint_failed");
+            }
+            drop(conn);
+            if let Err(error) = open::mark_clean(&self.dir) {
+                tracing::warn!(error = %error, "store.not_marked_clean");
+            }
+        }
+        lock(&write.lock).take();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Holds the mails that were in work when the process before us died against them, before any is tried again.
+fn recover(
+    conn: &Connection,
+    inwork: &InWork,
+    unclean: bool,
+    now: Timestamp,
+) -> Result<Recovered, OpenError> {
+    let mut recovered = Recovered { unclean, ..Recovered::default() };
+    let tx = conn.unchecked_transaction()?;
+    for id in inwork.suspects()? {
+        let pending = "SELECT COUNT(*) FROM journal WHERE id = ?1 AND state = 'pending'";
+        if tx.query_row(pending, [id.0], |row| row.get::<_, i64>(0))? == 0 {
+            continue;
+        }
+        match journal::count_attempt(&tx, id, now)? {
+            Fate::Pending => recovered.suspects.push(id),
+            _ => recovered.failed.push(id),
+        }
+    }
+    tx.commit()?;
+    inwork.clear()?;
+    Ok(recovered)
+}
+
+impl<E> WriteError<E>
+where
+    StoreError: From<E>,
+{
+    /// One error for callers to whom it is all the same who said no.
+    fn flatten(self) -> StoreError {
+        match self {
+            Self::Job(error) => error.into(),
+            Self::Store(error) => error,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        if is_full(&error) { Self::Full } else { Self::Failed(format!("the database failed: {error}")) }
+    }
+}
+
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+/// A mutex that a panicking thread held is as good as before: what it guards is changed in single steps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

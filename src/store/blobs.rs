@@ -1,0 +1,186 @@
+//! Bytes kept as files, named by their SHA-256: `blobs/aa/aabb…`.
+//!
+//! **Invariant:** when [`Blobs::put`] returns, the bytes are on the disk under their name: temporary file, fsync,
+//! rename, fsync of the directory. A file that stands there with other bytes (a crash, a bad disk) is replaced.
+//! What is read is checked against its name. Nothing is deleted yet.
+
+use std::collections::BTreeSet;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use data_encoding::HEXLOWER;
+use rusqlite::Connection;
+use sha2::{Digest, Sha256};
+
+use super::{Durability, lock};
+use crate::domain::time::Timestamp;
+
+/// The content-addressed files of one data directory.
+#[derive(Debug)]
+pub(super) struct Blobs {
+    root: PathBuf,
+    durability: Durability,
+    /// The two-digit directories that are known to be on the disk.
+    shards: Mutex<BTreeSet<u8>>,
+    temporary: AtomicU64,
+}
+
+impl Blobs {
+    pub(super) fn new(dir: &Path, durability: Durability) -> Self {
+        Self { root: dir.join("blobs"), durability, shards: Mutex::default(), temporary: AtomicU64::new(0) }
+    }
+
+    /// Makes the directory and removes what a stop in the middle of a [`Blobs::put`] left behind.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        match std::fs::remove_dir_all(self.temporaries()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        DirBuilder::new().mode(0o700).recursive(true).create(self.temporaries())?;
+        self.sync_directory(&self.root)?;
+        self.root.parent().map_or(Ok(()), |dir| self.sync_directory(dir))
+    }
+
+    /// Keeps the bytes and returns their SHA-256. Putting the same bytes again changes nothing.
+    pub(super) fn put(&self, bytes: &[u8]) -> io::Result<[u8; 32]> {
+        let sha: [u8; 32] = Sha256::digest(bytes).into();
+        let shard = self.shard(sha)?;
+        let path = self.path(&sha);
+        if std::fs::read(&path).is_ok_and(|kept| kept == bytes) {
+            // Whoever renamed it may not have come to the last fsync.
+            self.sync_directory(&shard)?;
+            return Ok(sha);
+        }
+        let number = self.temporary.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.temporaries().join(number.to_string());
+        self.write_file(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, &path)).inspect_err(
+            |_| {
+                // Nobody will look for it; a disk that is full needs the room.
+                let _ = std::fs::remove_file(&temporary);
+            },
+        )?;
+        self.sync_directory(&shard)?;
+        Ok(sha)
+    }
+
+    /// The bytes with this SHA-256; an error if they are not there or are not what the name says.
+    pub(super) fn get(&self, sha: &[u8; 32]) -> io::Result<Vec<u8>> {
+        let name = || HEXLOWER.encode(sha);
+        let bytes = std::fs::read(self.path(sha))
+            .map_err(|error| io::Error::new(error.kind(), format!("blob `{}`: {error}", name())))?;
+        if Sha256::digest(&bytes).as_slice() != sha {
+            let text = format!("blob `{}`: the file holds other bytes than its name says", name());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(bytes)
+    }
+
+    /// The length of the file with this name, if there is one; its bytes are not read.
+    pub(super) fn size(&self, sha: &[u8; 32]) -> Option<u64> {
+        std::fs::metadata(self.path(sha)).ok().map(|file| file.len())
+    }
+
+    fn path(&self, sha: &[u8; 32]) -> PathBuf {
+        let [first, ..] = sha;
+        self.root.join(format!("{first:02x}")).join(HEXLOWER.encode(sha))
+    }
+
+    fn temporaries(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// The directory for this digest, made durably before anything is put into it.
+    fn shard(&self, [first, ..]: [u8; 32]) -> io::Result<PathBuf> {
+        let path = self.root.join(format!("{first:02x}"));
+        let mut shards = lock(&self.shards);
+        if !shards.contains(&first) {
+            DirBuilder::new().mode(0o700).recursive(true).create(&path)?;
+            self.sync_directory(&self.root)?;
+            shards.insert(first);
+        }
+        Ok(path)
+    }
+
+    fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        match self.durability {
+            Durability::Full => file.sync_all(),
+            Durability::Scratch => Ok(()),
+        }
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        match self.durability {
+            Durability::Full => File::open(path)?.sync_all(),
+            Durability::Scratch => Ok(()),
+        }
+    }
+}
+
+/// Notes in the transaction that `conn` is in that something refers to the blob; call it after it was put.
+pub(super) fn record_blob(
+    conn: &Connection,
+    sha: &[u8; 32],
+    size: u64,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO blobs (sha256, size, created_at) VALUES (?1, ?2, ?3) ON CONFLICT (sha256) DO NOTHING",
+    )?
+    .execute((sha, i64::try_from(size).unwrap_or(i64::MAX), now.0))
+    .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blobs() -> (tempfile::TempDir, Blobs) {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(dir.path(), Durability::Full);
+        blobs.prepare().unwrap();
+        (dir, blobs)
+    }
+
+    #[test]
+    fn bytes_come_back_by_their_digest_and_putting_twice_keeps_one_file() {
+        let (_dir, blobs) = blobs();
+        let sha = blobs.put(b"some bytes").unwrap();
+        assert_eq!(blobs.put(b"some bytes").unwrap(), sha);
+        assert_eq!(blobs.get(&sha).unwrap(), b"some bytes");
+        assert_eq!(blobs.size(&sha), Some(10));
+        assert_eq!(std::fs::read_dir(blobs.path(&sha).parent().unwrap()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(blobs.temporaries()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_with_other_bytes_is_noticed_and_mended() {
+        let (_dir, blobs) = blobs();
+        let sha = blobs.put(b"some bytes").unwrap();
+        std::fs::write(blobs.path(&sha), b"same bytes").unwrap();
+        assert_eq!(blobs.get(&sha).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        blobs.put(b"some bytes").unwrap();
+        assert_eq!(blobs.get(&sha).unwrap(), b"some bytes");
+    }
+
+    #[test]
+    fn a_missing_blob_is_an_error_that_names_it() {
+        let (_dir, blobs) = blobs();
+        let error = blobs.get(&[0xab; 32]).unwrap_err();
+        assert!(error.to_string().contains(&"ab".repeat(32)), "{error}");
+        assert_eq!(blobs.size(&[0xab; 32]), None);
+    }
+
+    #[test]
+    fn left_over_temporary_files_are_removed_at_the_next_start() {
+        let (dir, blobs) = blobs();
+        std::fs::write(blobs.temporaries().join("0"), b"half").unwrap();
+        Blobs::new(dir.path(), Durability::Full).prepare().unwrap();
+        assert_eq!(std::fs::read_dir(blobs.temporaries()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,89 @@
+//! Which mails were being decided when the process died: a small file with eight bytes for each decider.
+//!
+//! A slot is written without fsync before a mail is worked on and cleared after: that survives a killed process,
+//! which is what a poison message causes, and costs no flush. After a power cut it may be stale; then one mail has
+//! an attempt too many or too few.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::domain::ids::JournalId;
+
+const FILE_NAME: &str = "inwork";
+const SLOT: usize = 8;
+
+/// The slots of all deciders.
+#[derive(Debug)]
+pub(super) struct InWork {
+    file: File,
+}
+
+/// While this lives, the mail is in work; a crash now is held against it.
+#[derive(Debug)]
+#[must_use = "the mail counts as in work only while this lives"]
+pub struct InWorkGuard<'a> {
+    file: &'a File,
+    decider: usize,
+}
+
+impl InWork {
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        Ok(Self { file: file.open(dir.join(FILE_NAME))? })
+    }
+
+    /// The mails that the process before us had in work when it ended.
+    pub(super) fn suspects(&self) -> io::Result<Vec<JournalId>> {
+        let mut bytes = vec![0; usize::try_from(self.file.metadata()?.len()).unwrap_or(0)];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        let (slots, _) = bytes.as_chunks::<SLOT>();
+        let ids = slots.iter().map(|slot| i64::from_le_bytes(*slot));
+        Ok(ids.filter(|id| *id != 0).map(JournalId).collect())
+    }
+
+    pub(super) fn clear(&self) -> io::Result<()> {
+        self.file.set_len(0)
+    }
+
+    /// Marks the mail as being decided by this decider.
+    pub(super) fn begin(&self, decider: usize, id: JournalId) -> InWorkGuard<'_> {
+        mark(&self.file, decider, id.0);
+        InWorkGuard { file: &self.file, decider }
+    }
+}
+
+impl Drop for InWorkGuard<'_> {
+    fn drop(&mut self) {
+        mark(self.file, self.decider, 0);
+    }
+}
+
+/// A mark that cannot be written must not stop the work: it only matters if the process also crashes.
+fn mark(file: &File, decider: usize, id: i64) {
+    let place = decider.saturating_mul(SLOT) as u64;
+    if let Err(error) = file.write_all_at(&id.to_le_bytes(), place) {
+        tracing::warn!(error = %error, "store.inwork_unwritable");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_mails_still_in_work_are_suspects() {
+        let dir = tempfile::tempdir().unwrap();
+        let inwork = InWork::open(dir.path()).unwrap();
+        drop(inwork.begin(0, JournalId(7)));
+        let _first = inwork.begin(1, JournalId(8));
+        let _second = inwork.begin(3, JournalId(9));
+
+        let after_crash = InWork::open(dir.path()).unwrap();
+        assert_eq!(after_crash.suspects().unwrap(), [JournalId(8), JournalId(9)]);
+        after_crash.clear().unwrap();
+        assert_eq!(after_crash.suspects().unwrap(), []);
+    }
+}

@@ -1,0 +1,257 @@
+//! The journal: every mail we said 250 to, and what became of it.
+//!
+//! **Invariants:** [`Store::accept`] returns an id only after the raw mail and its envelope were committed, so the
+//! reply to DATA may follow it and nothing before it. Ids ascend in the order of commits, so that who reads on from
+//! an id misses nothing. A row has exactly one state at any time.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction};
+use tokio::sync::oneshot;
+
+use super::blobs::record_blob;
+use super::queue::{Answer, Outcome, Priority};
+use super::{Store, StoreError, WriteError};
+use crate::domain::fate::{DiscardReason, Fate, SuspensionCause};
+use crate::domain::ids::{CommentId, JournalId, TicketId};
+use crate::domain::mail::Envelope;
+use crate::domain::snapshot::JournalEntry;
+use crate::domain::time::Timestamp;
+
+/// Raw mail up to this size lies in the database, larger in `blobs/`.
+const INLINE_BYTES: usize = 64 * 1024;
+
+/// The failure that makes a mail `failed(crashed)`.
+const LAST_ATTEMPT: u32 = 3;
+const CRASHED: &str = "crashed";
+
+/// Why a mail was not accepted. Both are temporary: the sender keeps it and comes again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AcceptError {
+    /// 452
+    #[error("the disk is full")]
+    Full,
+    /// 451
+    #[error("the mail could not be stored: {0}")]
+    Storage(String),
+}
+
+/// A raw mail on its way into a row.
+enum Raw {
+    Inline(Vec<u8>),
+    /// On the disk already; larger than what a row holds.
+    Blob {
+        sha: [u8; 32],
+        size: usize,
+    },
+}
+
+impl Store {
+    /// Keeps a mail. When this returns an id, 250 is the truth. The wait does not block the runtime's threads.
+    pub async fn accept(&self, envelope: Envelope, raw: Vec<u8>) -> Result<JournalId, AcceptError> {
+        let raw = if raw.len() > INLINE_BYTES {
+            let store = self.clone();
+            tokio::task::spawn_blocking(move || store.put_large(&raw))
+                .await
+                .map_err(|error| AcceptError::Storage(error.to_string()))??
+        } else {
+            Raw::Inline(raw)
+        };
+        let answer = self.queue_mail(&envelope, raw)?;
+        accepted(answer.await)
+    }
+
+    /// The same for callers that are not on a runtime.
+    pub fn accept_blocking(&self, envelope: &Envelope, raw: Vec<u8>) -> Result<JournalId, AcceptError> {
+        let raw = if raw.len() > INLINE_BYTES { self.put_large(&raw)? } else { Raw::Inline(raw) };
+        accepted(self.queue_mail(envelope, raw)?.blocking_recv())
+    }
+
+    /// Mails after `after` that nobody decided yet, in the order they were accepted. Load each with [`Store::entry`].
+    pub fn pending_after(&self, after: JournalId, limit: usize) -> Result<Vec<JournalId>, StoreError> {
+        self.read(|tx| {
+            let mut select = tx.prepare_cached(
+                "SELECT id FROM journal WHERE state = 'pending' AND id > ?1 ORDER BY id LIMIT ?2",
+            )?;
+            let rows = select.query_map((after.0, limit as i64), |row| row.get(0).map(JournalId))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// One accepted mail with its bytes. An error if they cannot be read or are not what was accepted.
+    pub fn entry(&self, id: JournalId) -> Result<Option<JournalEntry>, StoreError> {
+        let found = self.read(|tx| {
+            let mut select = tx.prepare_cached(
+                "SELECT envelope, state, detail, ticket, comment, attempts, blob, bytes
+                 FROM journal LEFT JOIN journal_raw ON journal = id WHERE id = ?1",
+            )?;
+            select.query_row([id.0], |row| stored(id, row)).optional().map_err(StoreError::from)
+        })?;
+        let Some((mut entry, blob)) = found else { return Ok(None) };
+        if let Some(sha) = blob {
+            entry.raw = self.blob(&sha)?;
+        }
+        Ok(Some(entry))
+    }
+
+    /// Gives a pending mail up, with the reason; a person may look into it.
+    pub fn mark_failed(&self, id: JournalId, error: String, now: Timestamp) -> Result<(), StoreError> {
+        self.write(Priority::Other, move |tx| fail(tx, id, &error, now)).map_err(WriteError::flatten)
+    }
+
+    /// Counts a failed try to decide a pending mail; the third one makes it `failed(crashed)`. Returns its fate.
+    pub fn add_attempt(&self, id: JournalId, now: Timestamp) -> Result<Fate, StoreError> {
+        self.write(Priority::Other, move |tx| count_attempt(tx, id, now)).map_err(WriteError::flatten)
+    }
+
+    fn put_large(&self, raw: &[u8]) -> Result<Raw, AcceptError> {
+        let sha = self.put_blob(raw)?;
+        Ok(Raw::Blob { sha, size: raw.len() })
+    }
+
+    fn queue_mail(
+        &self,
+        envelope: &Envelope,
+        raw: Raw,
+    ) -> Result<Answer<JournalId, rusqlite::Error>, AcceptError> {
+        let json =
+            serde_json::to_string(envelope).map_err(|error| AcceptError::Storage(error.to_string()))?;
+        let at = envelope.accepted_at;
+        let sequences = self.sequences()?;
+        let signal = self.subscribe();
+        Ok(self.writer()?.queue().try_submit(
+            Priority::Journal,
+            move |tx| {
+                let id = sequences.journal();
+                insert(tx, id, &json, at, &raw).map(|()| id)
+            },
+            move |_| signal.ring(),
+        ))
+    }
+}
+
+/// What became of the mail, from the columns `state`, `detail`, `ticket` and `comment`. Words that no one could have
+/// written are an error, never a guess.
+fn fate(row: &Row<'_>) -> rusqlite::Result<Fate> {
+    let state: String = row.get("state")?;
+    let detail: String = row.get::<_, Option<String>>("detail")?.unwrap_or_default();
+    let ticket: Option<i64> = row.get("ticket")?;
+    let comment: Option<i64> = row.get("comment")?;
+    let found = match state.as_str() {
+        "pending" => Some(Fate::Pending),
+        "done" => {
+            ticket.map(|ticket| Fate::Done { ticket: TicketId(ticket), comment: comment.map(CommentId) })
+        }
+        "suspended" => SuspensionCause::from_name(&detail).map(Fate::Suspended),
+        "discarded" => DiscardReason::from_name(&detail).map(Fate::Discarded),
+        "failed" => Some(Fate::Failed { error: detail.clone() }),
+        _ => None,
+    };
+    found
+        .ok_or_else(|| unreadable(format!("the fate `{state}` with detail `{detail}` and ticket {ticket:?}")))
+}
+
+/// Counts a failed try of a mail that still is pending, and gives it up after the last one.
+pub(super) fn count_attempt(conn: &Connection, id: JournalId, now: Timestamp) -> rusqlite::Result<Fate> {
+    conn.execute("UPDATE journal SET attempts = attempts + 1 WHERE id = ?1 AND state = 'pending'", [id.0])?;
+    let attempts: u32 =
+        conn.query_row("SELECT attempts FROM journal WHERE id = ?1", [id.0], |row| row.get(0))?;
+    if attempts >= LAST_ATTEMPT {
+        fail(conn, id, CRASHED, now)?;
+    }
+    conn.query_row("SELECT state, detail, ticket, comment FROM journal WHERE id = ?1", [id.0], fate)
+}
+
+fn fail(conn: &Connection, id: JournalId, error: &str, now: Timestamp) -> rusqlite::Result<()> {
+    conn.execute(
+        "UPDATE journal SET state = 'failed', detail = ?2, decided_at = ?3 WHERE id = ?1 AND state = 'pending'",
+        (id.0, error, now.0),
+    )
+    .map(drop)
+}
+
+fn insert(
+    tx: &Transaction<'_>,
+    id: JournalId,
+    envelope: &str,
+    at: Timestamp,
+    raw: &Raw,
+) -> rusqlite::Result<()> {
+    let (size, blob) = match raw {
+        Raw::Inline(bytes) => (bytes.len(), None),
+        Raw::Blob { sha, size } => (*size, Some(sha)),
+    };
+    tx.prepare_cached(
+        "INSERT INTO journal (id, accepted_at, envelope, size, blob, state) VALUES (?1, ?2, ?3, ?4, ?5, 'pending')",
+    )?
+    .execute((id.0, at.0, envelope, size as i64, blob))?;
+    match raw {
+        Raw::Inline(bytes) => tx
+            .prepare_cached("INSERT INTO journal_raw (journal, bytes) VALUES (?1, ?2)")?
+            .execute((id.0, bytes))
+            .map(drop),
+        Raw::Blob { sha, size } => record_blob(tx, sha, *size as u64, at),
+    }
+}
+
+fn accepted(
+    answer: Result<Outcome<JournalId, rusqlite::Error>, oneshot::error::RecvError>,
+) -> Result<JournalId, AcceptError> {
+    match answer {
+        Ok(outcome) => Ok(outcome.map_err(WriteError::flatten)?),
+        Err(_) => Err(StoreError::Closed.into()),
+    }
+}
+
+/// A row with its bytes, or with the name of the file that holds them.
+fn stored(id: JournalId, row: &Row<'_>) -> rusqlite::Result<(JournalEntry, Option<[u8; 32]>)> {
+    let envelope: String = row.get("envelope")?;
+    let envelope = serde_json::from_str(&envelope).map_err(unreadable)?;
+    let blob: Option<[u8; 32]> = row.get("blob")?;
+    let raw = match (row.get::<_, Option<Vec<u8>>>("bytes")?, blob) {
+        (Some(bytes), _) => bytes,
+        (None, Some(_)) => Vec::new(),
+        (None, None) => return Err(unreadable(format!("the bytes of mail {id} are not there"))),
+    };
+    Ok((JournalEntry { id, envelope, raw, fate: fate(row)?, attempts: row.get("attempts")? }, blob))
+}
+
+fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error.into())
+}
+
+impl From<StoreError> for AcceptError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full => Self::Full,
+            other => Self::Storage(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(state: &str, detail: &str, ticket: Option<i64>, expected: Option<Fate>) {
+        let conn = Connection::open_in_memory().unwrap();
+        let sql = "SELECT ?1 AS state, ?2 AS detail, ?3 AS ticket, NULL AS comment";
+        let found = conn.query_row(sql, (state, detail, ticket), fate).ok();
+        assert_eq!(found, expected, "{state} {detail}");
+    }
+
+    #[test]
+    fn a_fate_is_read_as_written_and_never_guessed() {
+        check("pending", "", None, Some(Fate::Pending));
+        check("done", "", Some(4), Some(Fate::Done { ticket: TicketId(4), comment: None }));
+        check("done", "", None, None);
+        for cause in SuspensionCause::ALL {
+            check("suspended", cause.name(), None, Some(Fate::Suspended(cause)));
+        }
+        for reason in DiscardReason::ALL {
+            check("discarded", reason.name(), None, Some(Fate::Discarded(reason)));
+        }
+        check("suspended", "unheard_of", None, None);
+        check("failed", "crashed", None, Some(Fate::Failed { error: "crashed".to_owned() }));
+        check("lost", "", None, None);
+    }
+}

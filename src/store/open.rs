@@ -1,0 +1,349 @@
+//! Opening a data directory: the lock, the database and its migrations, the key file, the mark of an unclean stop.
+//!
+//! **Invariants:** one process writes (flock on `lock`); a database that another program, a newer version or a lost
+//! key file makes doubtful is not opened; the key file is on the disk before the database has a schema.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use super::Durability;
+use super::keys::{KeyError, KeyFile};
+use crate::domain::time::Timestamp;
+
+pub(super) const DATABASE: &str = "postern.db";
+const LOCK: &str = "lock";
+const RUNNING: &str = "running";
+
+/// `PSTN`: the database says whose it is.
+const APPLICATION_ID: i64 = 0x5053_544e;
+
+/// Each is run once, in order; `user_version` counts those that were.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_initial.sql")];
+
+const WRITABLE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+/// Statements that each connection keeps prepared.
+const PREPARED_STATEMENTS: usize = 128;
+
+/// Why a data directory was not opened, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "`{dir}` is in use by process {holder}; stop it first, or let it do the work over its control socket"
+    )]
+    Locked { dir: PathBuf, holder: String },
+    #[error("`{0}` holds no database; start `postern serve` once, or name the data directory with --data")]
+    Missing(PathBuf),
+    #[error(
+        "`{path}` is not a Postern database: its application id is {found:#x}, expected {APPLICATION_ID:#x}"
+    )]
+    Foreign { path: PathBuf, found: i64 },
+    #[error("`{0}` is not a database")]
+    NotADatabase(PathBuf),
+    #[error(
+        "the database has schema {found}, this version knows {known}; use the version that wrote it, or a newer one"
+    )]
+    Newer { found: i64, known: usize },
+    #[error(
+        "the database has schema {found}, this version needs {known}; start `postern serve` to bring it up to date"
+    )]
+    Older { found: i64, known: usize },
+    #[error(
+        "`{0}` has a database and no key file; put `keys.json` back from a backup: without it no ticket reference verifies"
+    )]
+    KeysMissing(PathBuf),
+    #[error("the journal mode is `{0}`, expected `wal`; the data directory must lie on a local file system")]
+    NoWal(String),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    #[error("cannot open the database: {0}")]
+    Database(#[from] rusqlite::Error),
+    #[error("cannot use the data directory: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A data directory that is ours alone until `lock` is dropped.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) lock: File,
+    pub(super) conn: Connection,
+    pub(super) keys: KeyFile,
+    /// The process before us did not close the store.
+    pub(super) unclean: bool,
+}
+
+/// Takes the directory, makes what is not there yet and brings the schema up to date.
+pub(super) fn open(dir: &Path, durability: Durability, now: Timestamp) -> Result<Opened, OpenError> {
+    DirBuilder::new().mode(0o700).recursive(true).create(dir)?;
+    let lock = take_lock(dir)?;
+    owners_file(&dir.join(DATABASE))?;
+    let mut conn = Connection::open_with_flags(dir.join(DATABASE), WRITABLE)?;
+    // Before anything is set: a database that is not ours must stay as it is.
+    let version = schema_version(&conn, dir)?;
+    let keys = match (KeyFile::load(dir), version) {
+        (Ok(keys), _) => keys,
+        (Err(error), 0) if is_missing(&error) => {
+            let keys = KeyFile::generate(now)?;
+            keys.save(dir)?;
+            keys
+        }
+        (Err(error), _) if is_missing(&error) => return Err(OpenError::KeysMissing(dir.to_owned())),
+        (Err(error), _) => return Err(error.into()),
+    };
+    configure(&conn, durability)?;
+    migrate(&mut conn, version, now)?;
+    let unclean = dir.join(RUNNING).exists();
+    owners_file(&dir.join(RUNNING))?;
+    Ok(Opened { lock, conn, keys, unclean })
+}
+
+/// For commands that only read: makes nothing, and takes no lock.
+pub(super) fn check_readable(dir: &Path) -> Result<KeyFile, OpenError> {
+    if !dir.join(DATABASE).exists() {
+        return Err(OpenError::Missing(dir.to_owned()));
+    }
+    let version = schema_version(&connect_read_only(dir)?, dir)?;
+    if usize::try_from(version) != Ok(MIGRATIONS.len()) {
+        return Err(OpenError::Older { found: version, known: MIGRATIONS.len() });
+    }
+    KeyFile::load(dir).map_err(|error| match is_missing(&error) {
+        true => OpenError::KeysMissing(dir.to_owned()),
+        false => error.into(),
+    })
+}
+
+/// A connection that may write, to a database that was opened before.
+pub(super) fn connect(dir: &Path, durability: Durability) -> Result<Connection, OpenError> {
+    let conn = Connection::open_with_flags(dir.join(DATABASE), WRITABLE)?;
+    configure(&conn, durability)?;
+    Ok(conn)
+}
+
+/// Makes a connection durable; its WAL is checkpointed by `checkpoint` alone.
+fn configure(conn: &Connection, durability: Durability) -> Result<(), OpenError> {
+    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(OpenError::NoWal(mode));
+    }
+    let synchronous = match durability {
+        Durability::Full => "FULL",
+        Durability::Scratch => "OFF",
+    };
+    conn.pragma_update(None, "synchronous", synchronous)?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // Negative: KiB. The writer alone gets a cache worth the name.
+    conn.pragma_update(None, "cache_size", -16_000)?;
+    conn.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+    Ok(())
+}
+
+pub(super) fn connect_read_only(dir: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(dir.join(DATABASE), flags)?;
+    conn.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+    Ok(conn)
+}
+
+/// The store was closed in order: the next start needs to suspect nobody.
+pub(super) fn mark_clean(dir: &Path) -> io::Result<()> {
+    std::fs::remove_file(dir.join(RUNNING))
+}
+
+fn take_lock(dir: &Path) -> Result<File, OpenError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut lock = options.open(dir.join(LOCK))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            lock.read_to_string(&mut holder)?;
+            return Err(OpenError::Locked { dir: dir.to_owned(), holder: holder.trim().to_owned() });
+        }
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+    }
+    lock.set_len(0)?;
+    lock.rewind()?;
+    writeln!(lock, "{}", std::process::id())?;
+    Ok(lock)
+}
+
+/// Makes the file, for nobody else to read, unless it is there.
+fn owners_file(path: &Path) -> io::Result<()> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(drop)
+}
+
+/// The schema the database has; 0 if it has none yet. Refuses what is not ours and what is newer than we are.
+fn schema_version(conn: &Connection, dir: &Path) -> Result<i64, OpenError> {
+    let application = conn.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0));
+    let application = application.map_err(|error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotADatabase(dir.join(DATABASE)),
+        _ => error.into(),
+    })?;
+    let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let tables: i64 = conn.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let empty = application == 0 && version == 0 && tables == 0;
+    if application != APPLICATION_ID && !empty {
+        return Err(OpenError::Foreign { path: dir.join(DATABASE), found: application });
+    }
+    if usize::try_from(version).is_ok_and(|version| version > MIGRATIONS.len()) {
+        return Err(OpenError::Newer { found: version, known: MIGRATIONS.len() });
+    }
+    Ok(version)
+}
+
+/// Runs the migrations that were not run yet, all in one transaction.
+fn migrate(conn: &mut Connection, from: i64, now: Timestamp) -> rusqlite::Result<()> {
+    let done = usize::try_from(from).unwrap_or(0);
+    if done >= MIGRATIONS.len() {
+        return Ok(());
+    }
+    let tx = Transaction::new(conn, TransactionBehavior::Immediate)?;
+    for migration in MIGRATIONS.iter().skip(done) {
+        tx.execute_batch(migration)?;
+    }
+    if done == 0 {
+        tx.execute(
+            "INSERT INTO account (id, epoch, directory_version, created_at) VALUES (1, 1, 1, ?1)",
+            [now.0],
+        )?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    tx.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+    tx.commit()
+}
+
+fn is_missing(error: &KeyError) -> bool {
+    matches!(error, KeyError::Io(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::keys;
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn open_at(dir: &Path) -> Result<Opened, OpenError> {
+        open(dir, Durability::Full, NOW)
+    }
+
+    /// Opens a good directory once, spoils it, and returns why it is refused then.
+    fn refused(spoil: impl FnOnce(&Path)) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open_at(dir.path()).unwrap());
+        spoil(dir.path());
+        open_at(dir.path()).unwrap_err().to_string()
+    }
+
+    fn sql(dir: &Path, sql: &str) {
+        Connection::open(dir.join(DATABASE)).unwrap().execute_batch(sql).unwrap();
+    }
+
+    #[test]
+    fn a_new_directory_and_its_files_are_for_the_owner_only() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("data");
+        let _opened = open_at(&dir).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&dir), 0o700);
+        for file in std::fs::read_dir(&dir).unwrap() {
+            assert_eq!(mode(&file.unwrap().path()), 0o600);
+        }
+    }
+
+    #[test]
+    fn the_connection_is_durable_and_checks_references() {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = open_at(dir.path()).unwrap().conn;
+        let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!((pragma("synchronous"), pragma("foreign_keys"), pragma("wal_autocheckpoint")), (2, 1, 0));
+        assert_eq!((pragma("application_id"), pragma("user_version")), (APPLICATION_ID, 1));
+    }
+
+    #[test]
+    fn opening_again_keeps_the_keys_and_the_account() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = open_at(dir.path()).unwrap().keys;
+        let again = open_at(dir.path()).unwrap();
+        assert_eq!(again.keys, keys);
+        let accounts: i64 =
+            again.conn.query_row("SELECT COUNT(*) FROM account", [], |row| row.get(0)).unwrap();
+        assert_eq!(accounts, 1);
+    }
+
+    #[test]
+    fn a_second_opener_is_told_who_holds_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let _held = open_at(dir.path()).unwrap();
+        let error = open_at(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("in use by process {};", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn a_newer_database_is_refused() {
+        let error = refused(|dir| sql(dir, "PRAGMA user_version = 99"));
+        assert!(error.contains("schema 99"), "{error}");
+    }
+
+    #[test]
+    fn a_database_of_another_program_is_refused() {
+        let error = refused(|dir| sql(dir, "PRAGMA application_id = 7"));
+        assert!(error.contains("application id is 0x7"), "{error}");
+    }
+
+    #[test]
+    fn a_database_without_an_application_id_and_with_tables_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        sql(dir.path(), "CREATE TABLE t (x)");
+        assert!(matches!(open_at(dir.path()), Err(OpenError::Foreign { .. })));
+        assert!(!dir.path().join(keys::FILE_NAME).exists());
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(DATABASE), "hello, I am a text file\n".repeat(99)).unwrap();
+        assert!(matches!(open_at(dir.path()), Err(OpenError::NotADatabase(_))));
+    }
+
+    #[test]
+    fn a_database_that_lost_its_keys_is_refused_with_what_to_do() {
+        let error = refused(|dir| std::fs::remove_file(dir.join(keys::FILE_NAME)).unwrap());
+        assert!(error.contains("put `keys.json` back from a backup"), "{error}");
+    }
+
+    #[test]
+    fn a_creation_that_was_cut_short_is_finished_with_the_same_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = KeyFile::generate(NOW).unwrap();
+        keys.save(dir.path()).unwrap();
+        owners_file(&dir.path().join(DATABASE)).unwrap();
+        assert_eq!(open_at(dir.path()).unwrap().keys, keys);
+    }
+
+    #[test]
+    fn a_stop_without_the_clean_mark_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!open_at(dir.path()).unwrap().unclean);
+        assert!(open_at(dir.path()).unwrap().unclean);
+        mark_clean(dir.path()).unwrap();
+        assert!(!open_at(dir.path()).unwrap().unclean);
+    }
+
+    #[test]
+    fn reading_needs_a_database_and_makes_none() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(check_readable(dir.path()), Err(OpenError::Missing(_))));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let held = open_at(dir.path()).unwrap();
+        assert_eq!(check_readable(dir.path()).unwrap(), held.keys);
+    }
+}

@@ -1,0 +1,276 @@
+//! The one thread that writes, and commits for many at once.
+//!
+//! It takes the jobs that wait (those of the journal first), runs each in a savepoint, commits once and then answers
+//! all of them. **Invariants:** nobody is answered, woken or told anything before COMMIT has returned; a job that
+//! fails or panics leaves nothing behind and takes no other with it; if the transaction is lost, every job of the
+//! group failed; if nobody can say whether a COMMIT is kept, no further job is run and the process ends.
+//!
+//! The trap in plain group commit (a mail that arrives while a commit runs waits for two syncs) is met by a short wait
+//! before the COMMIT, set from the measured sync time, and only while other sessions are between DATA and its reply.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::checkpoint::WalKeeper;
+use super::queue::{Done, JobQueue, Priority, Work, refuse};
+use super::sequences::{Covered, Sequences};
+use super::{StoreError, is_full, lock};
+
+/// Bounds of one group.
+const GROUP_JOBS: usize = 64;
+const GROUP_TIME: Duration = Duration::from_millis(5);
+
+/// The wait for more: a quarter of a sync, at most `LONGEST`, and none below `SHORTEST`, where a timer costs more than
+/// the sync it saves.
+const LONGEST_PATIENCE: Duration = Duration::from_micros(2_500);
+const SHORTEST_PATIENCE: Duration = Duration::from_micros(100);
+
+/// Counters of the writer, for metrics and tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriterStats {
+    /// Commits that wrote something.
+    pub commits: u64,
+    /// Jobs that were kept.
+    pub jobs: u64,
+    /// Running mean of the time a COMMIT takes.
+    pub mean_sync: Duration,
+}
+
+/// The writer thread, seen from outside.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: Arc<JobQueue>,
+    counters: Arc<Counters>,
+    thread: Mutex<Option<JoinHandle<Option<Connection>>>>,
+}
+
+/// What the thread owns.
+pub(super) struct Setup {
+    pub(super) conn: Connection,
+    pub(super) sequences: Arc<Sequences>,
+    pub(super) covered: Covered,
+    pub(super) wal: WalKeeper,
+    /// Called when it is not known whether a commit is kept. The process should end.
+    pub(super) on_in_doubt: fn(&str),
+}
+
+impl Writer {
+    pub(super) fn start(setup: Setup) -> std::io::Result<Self> {
+        let queue = Arc::new(JobQueue::default());
+        let counters = Arc::new(Counters::default());
+        let thread = Thread { queue: Arc::clone(&queue), counters: Arc::clone(&counters), setup };
+        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || thread.run())?;
+        Ok(Self { queue, counters, thread: Mutex::new(Some(thread)) })
+    }
+
+    pub(super) fn queue(&self) -> &Arc<JobQueue> {
+        &self.queue
+    }
+
+    pub(super) fn stats(&self) -> WriterStats {
+        WriterStats {
+            commits: self.counters.commits.load(Ordering::Relaxed),
+            jobs: self.counters.jobs.load(Ordering::Relaxed),
+            mean_sync: self.counters.mean_sync(),
+        }
+    }
+
+    /// Takes no more jobs, finishes those that wait, and returns the connection; `None` if a commit was in doubt
+    /// before, or if this is called twice or by the writer itself.
+    pub(super) fn stop(&self) -> Option<Connection> {
+        self.queue.stop(StoreError::Closed);
+        let thread = lock(&self.thread).take()?;
+        if thread.thread().id() == std::thread::current().id() {
+            return None;
+        }
+        thread.join().ok().flatten()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    commits: AtomicU64,
+    jobs: AtomicU64,
+    mean_sync_nanos: AtomicU64,
+}
+
+impl Counters {
+    fn mean_sync(&self) -> Duration {
+        Duration::from_nanos(self.mean_sync_nanos.load(Ordering::Relaxed))
+    }
+
+    fn count(&self, sync: Duration, kept: usize) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.jobs.fetch_add(kept as u64, Ordering::Relaxed);
+        let sync = u64::try_from(sync.as_nanos()).unwrap_or(u64::MAX);
+        let mean = match self.mean_sync_nanos.load(Ordering::Relaxed) {
+            0 => sync,
+            mean => mean - mean / 8 + sync / 8,
+        };
+        self.mean_sync_nanos.store(mean, Ordering::Relaxed);
+    }
+}
+
+struct Thread {
+    queue: Arc<JobQueue>,
+    counters: Arc<Counters>,
+    setup: Setup,
+}
+
+impl Thread {
+    /// Works until the store closes; returns the connection unless a commit was in doubt.
+    fn run(mut self) -> Option<Connection> {
+        while self.queue.wait_for_work() {
+            if !self.setup.wal.has_room(&self.setup.conn) {
+                self.queue.refuse_waiting(&StoreError::Full);
+                continue;
+            }
+            let mut group = Group::new(patience(self.counters.mean_sync()));
+            let ended = self.commit(&mut group);
+            for done in std::mem::take(&mut group.done) {
+                (done.answer)(ended.clone());
+            }
+            match ended {
+                Ok(()) => self.setup.wal.after_commit(&self.setup.conn),
+                Err(why @ StoreError::InDoubt(_)) => {
+                    self.queue.stop(why.clone());
+                    self.queue.refuse_waiting(&why);
+                    (self.setup.on_in_doubt)(&why.to_string());
+                    return None;
+                }
+                Err(why) => tracing::error!(error = %why, "store.group_failed"),
+            }
+        }
+        if let Err(error) = self.give_back_ids() {
+            tracing::warn!(error = %error, "store.ids_not_given_back");
+        }
+        Some(self.setup.conn)
+    }
+
+    /// Runs the jobs that wait, in one transaction. Every error means that nothing of the group is kept, unless it
+    /// says that this is in doubt.
+    fn commit(&mut self, group: &mut Group) -> Result<(), StoreError> {
+        let conn = &self.setup.conn;
+        let tx = match Transaction::new_unchecked(conn, TransactionBehavior::Immediate) {
+            Ok(tx) => tx,
+            Err(error) => {
+                let why = StoreError::from(error);
+                self.queue.refuse_waiting(&why);
+                return Err(why);
+            }
+        };
+        while let Some(work) = group.next(&self.queue) {
+            group.done.push(run_job(&tx, work)?);
+            if tx.is_autocommit() {
+                return Err(StoreError::Failed("another job lost the transaction".to_owned()));
+            }
+        }
+        let kept = group.done.iter().filter(|done| done.keep).count();
+        if kept == 0 {
+            return Ok(());
+        }
+        let covered = self.setup.sequences.cover(&tx, &self.setup.covered)?;
+        let started = Instant::now();
+        if let Err(error) = tx.execute_batch("COMMIT") {
+            // A full disk stops the write of the commit record itself, and a transaction that still stands was not
+            // committed: neither leaves a doubt. Anything else (an fsync, a write error) does.
+            return Err(match is_full(&error) || !tx.is_autocommit() {
+                true => error.into(),
+                false => StoreError::InDoubt(error.to_string()),
+            });
+        }
+        self.setup.covered = covered;
+        self.counters.count(started.elapsed(), kept);
+        Ok(())
+    }
+
+    fn give_back_ids(&self) -> rusqlite::Result<()> {
+        let tx = Transaction::new_unchecked(&self.setup.conn, TransactionBehavior::Immediate)?;
+        self.setup.sequences.give_back(&tx)?;
+        tx.commit()
+    }
+}
+
+/// The jobs that share one transaction.
+struct Group {
+    opened: Instant,
+    done: Vec<Done>,
+    /// How many of them some session waits for.
+    from_sessions: usize,
+    /// The most sessions that were between DATA and its reply since the group was opened.
+    senders: usize,
+    patience: Duration,
+    waits_until: Option<Instant>,
+}
+
+impl Group {
+    fn new(patience: Duration) -> Self {
+        let done = Vec::with_capacity(GROUP_JOBS);
+        Self { opened: Instant::now(), done, from_sessions: 0, senders: 0, patience, waits_until: None }
+    }
+
+    /// The next job of the group, or `None` when it is time to commit.
+    fn next(&mut self, queue: &JobQueue) -> Option<Work> {
+        if self.done.len() >= GROUP_JOBS || self.opened.elapsed() >= GROUP_TIME {
+            return None;
+        }
+        let (priority, work) = queue.next(|in_data| self.patience_left(in_data, Instant::now()))?;
+        self.from_sessions += usize::from(priority == Priority::Journal);
+        Some(work)
+    }
+
+    /// How much longer to wait for the sessions that are sending. Those answered a moment ago count too: they are
+    /// about to send the next mail.
+    fn patience_left(&mut self, in_data: usize, now: Instant) -> Duration {
+        self.senders = self.senders.max(in_data);
+        if self.patience.is_zero() || self.from_sessions >= self.senders {
+            return Duration::ZERO;
+        }
+        let until = *self.waits_until.get_or_insert(now + self.patience);
+        until.min(self.opened + GROUP_TIME).saturating_duration_since(now)
+    }
+}
+
+/// How long it pays to wait for more jobs, from how long a sync takes.
+fn patience(mean_sync: Duration) -> Duration {
+    match mean_sync / 4 {
+        short if short < SHORTEST_PATIENCE => Duration::ZERO,
+        long => long.min(LONGEST_PATIENCE),
+    }
+}
+
+/// Runs one job in a savepoint. An error is the group's: the savepoint could not be made or ended.
+fn run_job(tx: &Transaction<'_>, work: Work) -> Result<Done, StoreError> {
+    if let Err(error) = execute(tx, "SAVEPOINT job") {
+        let why = StoreError::from(error);
+        refuse(work, &why);
+        return Err(why);
+    }
+    let done = work(Ok(tx));
+    if tx.is_autocommit() {
+        return Ok(done);
+    }
+    let ended = match done.keep {
+        true => execute(tx, "RELEASE job"),
+        false => execute(tx, "ROLLBACK TO job").and_then(|()| execute(tx, "RELEASE job")),
+    };
+    match ended {
+        Ok(()) => Ok(done),
+        Err(error) => {
+            let why = StoreError::from(error);
+            (done.answer)(Err(why.clone()));
+            Err(why)
+        }
+    }
+}
+
+fn execute(tx: &Transaction<'_>, sql: &str) -> rusqlite::Result<()> {
+    tx.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+#[cfg(test)]
+mod tests;

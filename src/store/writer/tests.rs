@@ -1,0 +1,132 @@
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::domain::time::Timestamp;
+use crate::store::checkpoint::{Checkpointer, WalPages};
+use crate::store::readers::Readers;
+use crate::store::{Durability, WriteError, open};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn start(dir: &Path, conn: Connection, on_in_doubt: fn(&str)) -> (Writer, Checkpointer) {
+    let mut conn = conn;
+    let (sequences, covered) = Sequences::load(&conn).unwrap();
+    let checkpointer = Checkpointer::start(dir, Durability::Full).unwrap();
+    let pages = WalPages::watch(&mut conn).unwrap();
+    let wal = WalKeeper::new(pages, 64 << 20, Arc::new(Readers::new(dir)), &checkpointer, &conn).unwrap();
+    let sequences = Arc::new(sequences);
+    (Writer::start(Setup { conn, sequences, covered, wal, on_in_doubt }).unwrap(), checkpointer)
+}
+
+fn insert(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<usize> {
+    tx.execute("INSERT INTO sequences (name, next) VALUES (?1, 1)", [name])
+}
+
+#[test]
+fn a_commit_in_doubt_fails_the_whole_group_and_stops_the_store() {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let dir = tempfile::tempdir().unwrap();
+    let mut conn = open::open(dir.path(), Durability::Full, Timestamp(0)).unwrap().conn;
+    // Makes COMMIT fail after the jobs were fine, as a failed fsync would.
+    conn.commit_hook(Some(|| true)).unwrap();
+    let (writer, checkpointer) = start(dir.path(), conn, |_| TOLD.store(true, Ordering::SeqCst));
+
+    let (open_gate, gate) = std::sync::mpsc::channel::<()>();
+    let first = writer.queue().submit(
+        Priority::Other,
+        move |tx| {
+            gate.recv().unwrap();
+            insert(tx, "a")
+        },
+        |_| panic!("nothing may be told before the commit"),
+    );
+    let second = writer.queue().submit(Priority::Other, |tx| insert(tx, "b"), |_| {});
+    open_gate.send(()).unwrap();
+    for answer in [first, second] {
+        let error = answer.blocking_recv().unwrap().unwrap_err();
+        assert!(matches!(error, WriteError::Store(StoreError::InDoubt(_))), "{error}");
+    }
+    assert!(writer.stop().is_none());
+    checkpointer.stop();
+    assert!(TOLD.load(Ordering::SeqCst));
+
+    let late = writer.queue().submit(Priority::Other, |tx| insert(tx, "c"), |_| {}).blocking_recv().unwrap();
+    assert!(matches!(late, Err(WriteError::Store(StoreError::InDoubt(_)))));
+}
+
+#[test]
+fn a_commit_that_fails_with_the_transaction_standing_is_no_doubt() {
+    let dir = tempfile::tempdir().unwrap();
+    let conn = open::open(dir.path(), Durability::Full, Timestamp(0)).unwrap().conn;
+    let (writer, checkpointer) = start(dir.path(), conn, |why| panic!("{why}"));
+    let dangling = writer.queue().submit(
+        Priority::Other,
+        |tx| {
+            tx.pragma_update(None, "defer_foreign_keys", true)?;
+            tx.execute(
+                "INSERT INTO identities (address_key, address, user, position) VALUES ('a', 'a', 99, 0)",
+                [],
+            )
+        },
+        |_| {},
+    );
+    assert!(matches!(dangling.blocking_recv().unwrap(), Err(WriteError::Store(StoreError::Failed(_)))));
+    let next = writer.queue().submit(Priority::Other, |tx| insert(tx, "b"), |_| {});
+    assert_eq!(next.blocking_recv().unwrap(), Ok(1));
+    assert!(writer.stop().is_some());
+    checkpointer.stop();
+}
+
+#[test]
+fn the_wait_is_a_quarter_of_a_sync_within_bounds() {
+    let check = |sync, expected| assert_eq!(patience(sync), expected, "{sync:?}");
+    check(Duration::ZERO, Duration::ZERO);
+    check(MS / 10, Duration::ZERO);
+    check(2 * MS, MS / 2);
+    check(8 * MS, 2 * MS);
+    check(50 * MS, LONGEST_PATIENCE);
+}
+
+#[test]
+fn the_writer_waits_only_for_sessions_that_are_sending() {
+    let check = |from_sessions, in_data, expected| {
+        let mut group = Group::new(2 * MS);
+        group.from_sessions = from_sessions;
+        assert_eq!(group.patience_left(in_data, group.opened), expected, "{from_sessions} of {in_data}");
+    };
+    check(1, 1, Duration::ZERO);
+    check(1, 2, 2 * MS);
+    check(5, 5, Duration::ZERO);
+    check(0, 0, Duration::ZERO);
+    check(0, 1, 2 * MS);
+}
+
+#[test]
+fn the_wait_ends_when_its_time_is_over_and_with_the_time_of_the_group() {
+    let mut group = Group::new(2 * MS);
+    let opened = group.opened;
+    assert_eq!(group.patience_left(1, opened + MS), 2 * MS);
+    assert_eq!(group.patience_left(1, opened + 2 * MS), MS);
+    assert_eq!(group.patience_left(1, opened + 3 * MS), Duration::ZERO);
+    let mut late = Group::new(2 * MS);
+    let opened = late.opened;
+    assert_eq!(late.patience_left(1, opened + 4 * MS), MS);
+}
+
+#[test]
+fn sessions_answered_a_moment_ago_are_waited_for_until_their_next_mail() {
+    let mut group = Group::new(2 * MS);
+    let opened = group.opened;
+    group.from_sessions = 1;
+    assert_eq!(group.patience_left(2, opened), 2 * MS);
+    assert_eq!(group.patience_left(1, opened), 2 * MS);
+    group.from_sessions = 2;
+    assert_eq!(group.patience_left(1, opened), Duration::ZERO);
+}
+
+#[test]
+fn no_patience_means_no_wait() {
+    let mut group = Group::new(Duration::ZERO);
+    assert_eq!(group.patience_left(50, group.opened), Duration::ZERO);
+}
