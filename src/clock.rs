@@ -76,7 +76,8 @@ fn system_time() -> Timestamp {
 /// # Errors
 /// If the text is not an instant as in RFC 3339.
 pub fn parse_instant(text: &str) -> Result<Timestamp, InstantError> {
-    let instant: jiff::Timestamp = text.trim().parse().map_err(|_| InstantError { found: text.to_owned() })?;
+    let instant: jiff::Timestamp =
+        text.trim().parse().map_err(|_| InstantError { found: text.to_owned() })?;
     Ok(Timestamp(instant.as_microsecond()))
 }
 
