@@ -1,1 +1,512 @@
-//! (being written)
+//! Log set-up, and the vocabulary of the log: one function per event, so that call sites say what happened.
+//!
+//! **Invariant:** nothing here is given bodies, subjects or tokens; Message-IDs are hashed and addresses masked.
+//! **Invariant:** [`EVENTS`] lists every event with every field; `docs/logging.md` is made from it.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+use tracing::{Dispatch, error, info, warn};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::domain::address::Address;
+use crate::domain::ids::{CommentId, JournalId, OutboxId, TicketId};
+use crate::domain::mail::MessageId;
+use crate::domain::snapshot::SenderTrust;
+
+/// The environment variable that says how much is logged.
+pub const FILTER_VARIABLE: &str = "POSTERN_LOG";
+
+/// One event of the log, as documented.
+#[derive(Clone, Copy, Debug)]
+pub struct EventDefinition {
+    /// The `message` of the line.
+    pub name: &'static str,
+    pub level: &'static str,
+    pub meaning: &'static str,
+    /// Name and meaning. A field without a value is left out of the line.
+    pub fields: &'static [(&'static str, &'static str)],
+}
+
+const OUTBOX_ID: (&str, &str) = ("outbox.id", "the row of the outbox");
+const TICKET_ID: (&str, &str) = ("ticket.id", "the ticket");
+const RECIPIENT: (&str, &str) = ("recipient", "the recipient, masked: `r***@example.net`");
+const ATTEMPT: (&str, &str) = ("attempt", "which try it was, from 1");
+const DURATION: (&str, &str) = ("duration_us", "how long it took, in microseconds");
+
+/// Every event, in the order of a mail's life.
+pub const EVENTS: &[EventDefinition] = &[
+    EventDefinition {
+        name: "daemon.started",
+        level: "info",
+        meaning: "Postern is ready to take mail.",
+        fields: &[
+            ("version", "the program's version"),
+            ("listeners", "names and addresses of the listeners"),
+        ],
+    },
+    EventDefinition {
+        name: "config.warning",
+        level: "warn",
+        meaning: "The configuration is sound and probably not what was meant.",
+        fields: &[("warning", "what, in one sentence")],
+    },
+    EventDefinition {
+        name: "entrance.trusted",
+        level: "warn",
+        meaning: "An entrance takes its relay's word for the author (`trust = \"upstream\"`).",
+        fields: &[("entrance", "the listener's name, or `deliver`")],
+    },
+    EventDefinition {
+        name: "smtp.session",
+        level: "info",
+        meaning: "An SMTP connection ended.",
+        fields: &[
+            ("entrance", "the listener's name"),
+            ("client", "the client's address and port"),
+            ("mails", "mails that were accepted"),
+            ("refused", "commands that were refused"),
+            ("reason", "how it ended"),
+            DURATION,
+        ],
+    },
+    EventDefinition {
+        name: "message.decided",
+        level: "info",
+        meaning: "An accepted mail was decided, and what became of it is committed. One for each mail.",
+        fields: &[
+            ("journal.id", "the accepted mail"),
+            ("message_id_hash", "the first 16 hex digits of the SHA-256 of the Message-ID"),
+            TICKET_ID,
+            ("comment.id", "the comment it became"),
+            (
+                "outcome",
+                "`public`, `private`, `no_comment`, or the cause or reason it was held or discarded for",
+            ),
+            ("rule", "the privacy rule that decided"),
+            ("identified_by", "the clue that named the ticket"),
+            ("sender_trust", "`authenticated`, `none` or `failed`"),
+            ("commands", "names of the mail commands, with a space between them"),
+            ("triggers", "keys of the triggers that fired, with a space between them"),
+            DURATION,
+        ],
+    },
+    EventDefinition {
+        name: "message.failed",
+        level: "error",
+        meaning: "A mail could not be decided. It is kept; `postern audit` counts it.",
+        fields: &[("journal.id", "the accepted mail"), ATTEMPT, ("error", "what went wrong")],
+    },
+    EventDefinition {
+        name: "outbox.sent",
+        level: "info",
+        meaning: "The smarthost took a mail of ours, or its file was written.",
+        fields: &[OUTBOX_ID, TICKET_ID, RECIPIENT, ATTEMPT, DURATION],
+    },
+    EventDefinition {
+        name: "outbox.retry",
+        level: "warn",
+        meaning: "A mail could not be sent and is tried again.",
+        fields: &[
+            OUTBOX_ID,
+            TICKET_ID,
+            RECIPIENT,
+            ATTEMPT,
+            ("wait_s", "seconds until then"),
+            ("error", "why"),
+        ],
+    },
+    EventDefinition {
+        name: "outbox.dead",
+        level: "error",
+        meaning: "A mail cannot be sent: refused for good, or tried for too long.",
+        fields: &[OUTBOX_ID, TICKET_ID, RECIPIENT, ATTEMPT, ("error", "why")],
+    },
+    EventDefinition {
+        name: "outbox.cancelled",
+        level: "warn",
+        meaning: "A promised mail is not sent: its recipient may not see it any more, or the budget is spent.",
+        fields: &[OUTBOX_ID, TICKET_ID, RECIPIENT, ("reason", "why")],
+    },
+    EventDefinition {
+        name: "outbox.paused",
+        level: "error",
+        meaning: "The smarthost refuses us as a whole, so nothing is sent for a while. No mail dies of it.",
+        fields: &[("wait_s", "seconds until the next try"), ("error", "why")],
+    },
+    EventDefinition {
+        name: "daemon.stopped",
+        level: "info",
+        meaning: "Postern has stopped; every accepted mail is kept.",
+        fields: &[("pending", "mails that are accepted and not yet decided")],
+    },
+];
+
+pub fn daemon_started(version: &str, listeners: &str) {
+    info!(version, listeners, "daemon.started");
+}
+
+pub fn daemon_stopped(pending: u64) {
+    info!(pending, "daemon.stopped");
+}
+
+pub fn config_warning(warning: &str) {
+    warn!(warning, "config.warning");
+}
+
+pub fn entrance_trusted(entrance: &str) {
+    warn!(entrance, "entrance.trusted");
+}
+
+/// An SMTP connection that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionEvent<'a> {
+    pub entrance: &'a str,
+    pub client: SocketAddr,
+    pub mails: u64,
+    pub refused: u64,
+    pub reason: &'a str,
+    pub duration: Duration,
+}
+
+pub fn smtp_session(event: &SessionEvent<'_>) {
+    info!(
+        entrance = event.entrance,
+        client = %event.client,
+        mails = event.mails,
+        refused = event.refused,
+        reason = event.reason,
+        duration_us = micros(event.duration),
+        "smtp.session"
+    );
+}
+
+/// A mail whose decision is committed.
+#[derive(Clone, Copy, Debug)]
+pub struct DecidedEvent<'a> {
+    pub journal: JournalId,
+    pub message_id: Option<&'a MessageId>,
+    pub ticket: Option<TicketId>,
+    pub comment: Option<CommentId>,
+    pub outcome: &'a str,
+    pub rule: Option<&'a str>,
+    pub identified_by: Option<&'a str>,
+    pub sender_trust: SenderTrust,
+    pub commands: &'a [&'a str],
+    pub triggers: &'a [&'a str],
+    pub duration: Duration,
+}
+
+pub fn message_decided(event: &DecidedEvent<'_>) {
+    info!(
+        journal.id = event.journal.0,
+        message_id_hash = event.message_id.map(message_id_hash),
+        ticket.id = event.ticket.map(|id| id.0),
+        comment.id = event.comment.map(|id| id.0),
+        outcome = event.outcome,
+        rule = event.rule,
+        identified_by = event.identified_by,
+        sender_trust = event.sender_trust.word(),
+        commands = words(event.commands),
+        triggers = words(event.triggers),
+        duration_us = micros(event.duration),
+        "message.decided"
+    );
+}
+
+pub fn message_failed(journal: JournalId, attempt: u32, error: &str) {
+    error!(journal.id = journal.0, attempt, error, "message.failed");
+}
+
+/// A mail of ours, on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxEvent<'a> {
+    pub outbox: OutboxId,
+    pub ticket: TicketId,
+    pub recipient: &'a Address,
+    /// From 1.
+    pub attempt: u32,
+}
+
+pub fn outbox_sent(event: &OutboxEvent<'_>, duration: Duration) {
+    info!(
+        outbox.id = event.outbox.0,
+        ticket.id = event.ticket.0,
+        recipient = event.recipient.masked(),
+        attempt = event.attempt,
+        duration_us = micros(duration),
+        "outbox.sent"
+    );
+}
+
+pub fn outbox_retry(event: &OutboxEvent<'_>, wait: Duration, error: &str) {
+    warn!(
+        outbox.id = event.outbox.0,
+        ticket.id = event.ticket.0,
+        recipient = event.recipient.masked(),
+        attempt = event.attempt,
+        wait_s = wait.as_secs(),
+        error,
+        "outbox.retry"
+    );
+}
+
+pub fn outbox_dead(event: &OutboxEvent<'_>, error: &str) {
+    error!(
+        outbox.id = event.outbox.0,
+        ticket.id = event.ticket.0,
+        recipient = event.recipient.masked(),
+        attempt = event.attempt,
+        error,
+        "outbox.dead"
+    );
+}
+
+pub fn outbox_cancelled(outbox: OutboxId, ticket: TicketId, recipient: &Address, reason: &str) {
+    let recipient = recipient.masked();
+    warn!(outbox.id = outbox.0, ticket.id = ticket.0, recipient, reason, "outbox.cancelled");
+}
+
+pub fn outbox_paused(wait: Duration, error: &str) {
+    error!(wait_s = wait.as_secs(), error, "outbox.paused");
+}
+
+/// Enough of a hash to find a Message-ID that somebody asks about, and nothing of the Message-ID itself.
+#[must_use]
+pub fn message_id_hash(message_id: &MessageId) -> String {
+    let mut hash = HEXLOWER.encode(&Sha256::digest(message_id.0.as_bytes()));
+    hash.truncate(16);
+    hash
+}
+
+fn words(words: &[&str]) -> Option<String> {
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error(
+        "{FILTER_VARIABLE}: `{found}` is not a filter, expected a level like `debug` or `info,postern::smtp=trace`"
+    )]
+    Filter { found: String },
+    #[error("the log is set up already")]
+    Twice,
+}
+
+/// Sets up the log on standard error: JSON lines, or a readable form if that is a terminal.
+///
+/// # Errors
+/// If [`FILTER_VARIABLE`] holds no filter, or the log was set up before.
+pub fn init() -> Result<(), TelemetryError> {
+    let wanted = std::env::var(FILTER_VARIABLE).unwrap_or_default();
+    let terminal = std::io::stderr().is_terminal();
+    let dispatch = dispatch(&wanted, terminal, std::io::stderr)?;
+    tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::Twice)
+}
+
+fn dispatch(
+    wanted: &str,
+    terminal: bool,
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+) -> Result<Dispatch, TelemetryError> {
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(wanted)?).with_writer(writer);
+    Ok(match terminal {
+        true => Dispatch::new(builder.compact().with_target(false).finish()),
+        false => Dispatch::new(
+            builder.json().flatten_event(true).with_current_span(false).with_span_list(false).finish(),
+        ),
+    })
+}
+
+/// A bare level is meant for us: what libraries log in detail may hold mail.
+fn filter(wanted: &str) -> Result<EnvFilter, TelemetryError> {
+    let wanted = if wanted.trim().is_empty() { "info" } else { wanted.trim() };
+    let is_level = wanted.parse::<tracing::Level>().is_ok();
+    let directives = if is_level { format!("warn,postern={wanted}") } else { wanted.to_owned() };
+    EnvFilter::try_new(directives).map_err(|_| TelemetryError::Filter { found: wanted.to_owned() })
+}
+
+/// The vocabulary of the log, in Markdown.
+#[must_use]
+pub fn logging_markdown() -> String {
+    let mut page = format!(
+        "# The log\n\n\
+         Postern logs to standard error: one JSON object per line, or a readable form if that is a terminal.\n\
+         `{FILTER_VARIABLE}` says how much: a level (`error`, `warn`, `info`, `debug`; default `info`), or a filter\n\
+         like `info,postern::smtp=debug`.\n\n\
+         Every line has `timestamp`, `level`, `target` and `message`; `message` is the name of the event. Fields\n\
+         without a value are left out. Bodies, subjects, tokens and whole addresses are never logged.\n\n\
+         This page is made from `src/telemetry.rs`; a test fails when it is stale.\n"
+    );
+    for event in EVENTS {
+        let _ = write!(page, "\n## `{}` ({})\n\n{}\n\n", event.name, event.level, event.meaning);
+        page.push_str("| field | meaning |\n|---|---|\n");
+        for (field, meaning) in event.fields {
+            let _ = writeln!(page, "| `{field}` | {meaning} |");
+        }
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged while `act` runs.
+    fn logged(wanted: &str, act: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let dispatch = dispatch(wanted, false, move || writer.clone()).unwrap();
+        tracing::dispatcher::with_default(&dispatch, act);
+        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn log_every_event() {
+        let recipient = Address::parse("rita.private@example.net").unwrap();
+        let message_id = MessageId("secret-token@example.net".to_owned());
+        let second = Duration::from_secs(1);
+        let outbox =
+            OutboxEvent { outbox: OutboxId(1), ticket: TicketId(2), recipient: &recipient, attempt: 3 };
+        daemon_started("0.1.0", "smtp 127.0.0.1:2525");
+        config_warning("there are agents, but no entrance can authenticate them");
+        entrance_trusted("smtp");
+        smtp_session(&SessionEvent {
+            entrance: "smtp",
+            client: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            mails: 1,
+            refused: 0,
+            reason: "quit",
+            duration: second,
+        });
+        message_decided(&DecidedEvent {
+            journal: JournalId(1),
+            message_id: Some(&message_id),
+            ticket: Some(TicketId(2)),
+            comment: Some(CommentId(3)),
+            outcome: "public",
+            rule: Some("end-user"),
+            identified_by: Some("address-token"),
+            sender_trust: SenderTrust::None,
+            commands: &["status", "tags"],
+            triggers: &["notify-assignee"],
+            duration: second,
+        });
+        message_failed(JournalId(1), 3, "crashed");
+        outbox_sent(&outbox, second);
+        outbox_retry(&outbox, second, "connection refused");
+        outbox_dead(&outbox, "550 no such user");
+        outbox_cancelled(outbox.outbox, outbox.ticket, &recipient, "loop");
+        outbox_paused(second, "535 authentication failed");
+        daemon_stopped(0);
+    }
+
+    #[test]
+    fn every_event_is_logged_with_exactly_the_documented_level_and_fields() {
+        let mut seen = BTreeMap::new();
+        for line in logged("", log_every_event).lines() {
+            let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+            let text = |key: &str| line[key].as_str().unwrap().to_owned();
+            let always = ["timestamp", "level", "target", "message"];
+            let fields: BTreeSet<_> =
+                line.keys().filter(|key| !always.contains(&key.as_str())).cloned().collect();
+            seen.insert(text("message"), (text("level").to_lowercase(), fields));
+        }
+        let documented: BTreeMap<_, _> = EVENTS
+            .iter()
+            .map(|event| {
+                let fields = event.fields.iter().map(|(name, _)| (*name).to_owned()).collect();
+                (event.name.to_owned(), (event.level.to_owned(), fields))
+            })
+            .collect();
+        assert_eq!(seen, documented);
+    }
+
+    #[test]
+    fn no_line_holds_a_whole_address_or_a_message_id() {
+        let log = logged("trace", log_every_event);
+        assert!(log.contains("r***@example.net"));
+        assert!(!log.contains("rita.private") && !log.contains("secret-token"), "{log}");
+    }
+
+    #[test]
+    fn a_field_without_a_value_is_left_out() {
+        let log = logged("info", || {
+            message_decided(&DecidedEvent {
+                journal: JournalId(1),
+                message_id: None,
+                ticket: None,
+                comment: None,
+                outcome: "blank",
+                rule: None,
+                identified_by: None,
+                sender_trust: SenderTrust::Failed,
+                commands: &[],
+                triggers: &[],
+                duration: Duration::from_micros(7),
+            });
+        });
+        let line: serde_json::Value = serde_json::from_str(&log).unwrap();
+        assert_eq!(line["outcome"], "blank");
+        assert_eq!(line["duration_us"], 7);
+        assert!(line.get("ticket.id").is_none() && line.get("commands").is_none(), "{line}");
+    }
+
+    #[test]
+    fn a_bare_level_says_how_much_we_log_and_keeps_libraries_quiet() {
+        let act = || {
+            tracing::debug!("ours");
+            tracing::info!(target: "some_library", "theirs");
+        };
+        assert_eq!(logged("", act).lines().count(), 0);
+        let debug = logged("debug", act);
+        assert!(debug.contains("ours") && !debug.contains("theirs"), "{debug}");
+        assert!(logged("warn,some_library=info", act).contains("theirs"));
+    }
+
+    #[test]
+    fn what_is_no_filter_is_refused_with_an_example() {
+        let error = filter("postern=loud").unwrap_err().to_string();
+        assert!(error.starts_with("POSTERN_LOG: `postern=loud` is not a filter"), "{error}");
+    }
+
+    #[test]
+    fn message_ids_are_hashed_to_sixteen_hex_digits() {
+        // The SHA-256 of the empty text begins so.
+        assert_eq!(message_id_hash(&MessageId(String::new())), "e3b0c44298fc1c14");
+    }
+
+    #[test]
+    fn the_logging_page_is_fresh() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/logging.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, logging_markdown()).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(committed, logging_markdown(), "run with UPDATE_DOCS=1 to write {path} anew");
+    }
+}

@@ -1,1 +1,244 @@
-//! (being written)
+//! Configuration: `postern.toml` and the files beside it, read together and checked together.
+//!
+//! **Invariant:** a [`Config`] has passed every check; with one fault in any file there is none, and all faults of
+//! all files are told, each with file, line, key, what was found and what would be right.
+//! **Invariant:** secrets are never shown: not by `Debug`, not by [`describe`], not in a fault.
+
+mod check;
+mod document;
+mod file;
+mod people;
+mod values;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::mail::TrustSource;
+use crate::domain::people::{People, PersonEntry, RoleKind};
+use crate::domain::rule::Trigger;
+use crate::domain::settings::Settings;
+
+pub use document::{ConfigError, Source, nearest, read};
+pub use values::Secret;
+
+use file::File;
+use values::{at_least, domain, seconds};
+
+/// The file that is read if none is named.
+pub const DEFAULT_FILE: &str = "./config/postern.toml";
+const PEOPLE_FILE: &str = "people.toml";
+
+/// Everything that files say, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The account's policy.
+    pub settings: Settings,
+    pub server: ServerConfig,
+    pub listeners: Vec<ListenerSettings>,
+    /// What the `deliver` command may be believed.
+    pub deliver: TrustSource,
+    pub delivery: DeliveryConfig,
+    /// The data directory, if the command line names no other.
+    pub data: PathBuf,
+    /// Threads that decide mails; 0 is one per core.
+    pub deciders: usize,
+    pub people: People,
+    pub triggers: Vec<Trigger>,
+    /// The files it was read from; none for the built-in defaults.
+    pub files: Vec<PathBuf>,
+}
+
+/// A socket that mail comes in at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSettings {
+    pub name: String,
+    pub address: SocketAddr,
+    pub trust: TrustSource,
+}
+
+/// How every listener behaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub struct ServerConfig {
+    /// The name in the greeting. A file that leaves it out means the account's mail domain.
+    #[serde(deserialize_with = "domain")]
+    pub hostname: String,
+    /// RFC 5321 §4.5.3.1.7 asks for 64K octets at least.
+    #[serde(deserialize_with = "at_least::<_, 65536>")]
+    pub max_message_size: usize,
+    #[serde(deserialize_with = "at_least::<_, 1>")]
+    pub max_recipients: usize,
+    #[serde(deserialize_with = "at_least::<_, 1>")]
+    pub max_connections: usize,
+    #[serde(deserialize_with = "at_least::<_, 65536>")]
+    pub max_bytes_in_flight: usize,
+    #[serde(deserialize_with = "at_least::<_, 1>")]
+    pub max_errors: usize,
+    #[serde(deserialize_with = "at_least::<_, 10>")]
+    pub max_commands: usize,
+    /// RFC 5321 §4.5.3.1.4 asks for 512 octets at least.
+    #[serde(deserialize_with = "at_least::<_, 512>")]
+    pub max_line_length: usize,
+    #[serde(rename = "command_timeout_secs", with = "seconds")]
+    pub command_timeout: Duration,
+    #[serde(rename = "data_timeout_secs", with = "seconds")]
+    pub data_timeout: Duration,
+    #[serde(rename = "message_timeout_secs", with = "seconds")]
+    pub message_timeout: Duration,
+    #[serde(rename = "shutdown_grace_secs", with = "seconds")]
+    pub shutdown_grace: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            hostname: String::new(),
+            max_message_size: 50 * 1024 * 1024,
+            max_recipients: 100,
+            max_connections: 1000,
+            max_bytes_in_flight: 128 * 1024 * 1024,
+            max_errors: 20,
+            max_commands: 1000,
+            max_line_length: 2048,
+            command_timeout: Duration::from_secs(5 * 60),
+            data_timeout: Duration::from_secs(3 * 60),
+            message_timeout: Duration::from_secs(15 * 60),
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Where our own mail goes: to a smarthost, or without one into a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryConfig {
+    pub smarthost: Option<Smarthost>,
+    /// Where mails are written as files if there is no smarthost; none is `outgoing` in the data directory.
+    pub directory: Option<PathBuf>,
+    /// How long a mail is tried before it is dead.
+    pub retry_days: u32,
+    /// Mails under way at a time.
+    pub concurrency: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Smarthost {
+    pub host: String,
+    pub port: u16,
+    pub tls: TlsMode,
+    pub credentials: Option<Credentials>,
+    /// For every step of the dialogue.
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    pub username: String,
+    pub password: Secret,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsMode {
+    None,
+    #[default]
+    Starttls,
+    Tls,
+}
+
+/// Every fault of every file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+impl std::error::Error for ConfigErrors {}
+
+impl Default for Config {
+    /// What holds without any file: loopback only, nobody is believed, no agents, notifications as files.
+    fn default() -> Self {
+        let nowhere = Source { file: Path::new(DEFAULT_FILE), text: "" };
+        File::default().into_config(nowhere, &mut Vec::new())
+    }
+}
+
+impl Config {
+    /// What is allowed and yet probably not meant.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let agents = || self.people.people.iter().filter(|person| person.role.kind == RoleKind::Agent);
+        let mut entrances = self.listeners.iter().map(|listener| &listener.trust).chain([&self.deliver]);
+        if agents().next().is_some() && entrances.all(|trust| *trust == TrustSource::None) {
+            warnings.push(
+                "there are agents, but no entrance can authenticate them: all their mail will be suspended; \
+                 set `trust` for a listener or for `deliver`"
+                    .to_owned(),
+            );
+        }
+        let groupless = |person: &&PersonEntry| person.role.assignable && person.groups.is_empty();
+        warnings.extend(agents().filter(groupless).map(|person| {
+            format!("agent `{}` is in no group, so no ticket can be assigned to them", person.key)
+        }));
+        warnings
+    }
+}
+
+/// Reads the named file, or [`DEFAULT_FILE`] if it is there, and the files beside it; else the built-in defaults.
+///
+/// # Errors
+/// With every fault of every file.
+pub fn load(path: Option<&Path>) -> Result<Config, ConfigErrors> {
+    let default = Path::new(DEFAULT_FILE);
+    let Some(path) = path.or_else(|| default.exists().then_some(default)) else {
+        return Ok(Config::default());
+    };
+    let mut faults = Vec::new();
+    let mut config = match read_text(path) {
+        Ok(text) => {
+            let source = Source { file: path, text: &text };
+            read::<File>(source, &mut faults).map(|file| file.into_config(source, &mut faults))
+        }
+        Err(fault) => return Err(ConfigErrors(vec![fault])),
+    };
+    let mut files = vec![path.to_owned()];
+    let people_file = path.with_file_name(PEOPLE_FILE);
+    let mut people = People::default();
+    if people_file.exists() {
+        match read_text(&people_file) {
+            Ok(text) => {
+                let source = Source { file: &people_file, text: &text };
+                let settings = config.as_ref().map(|config| &config.settings);
+                people = people::parse(source, settings, &mut faults).unwrap_or_default();
+            }
+            Err(fault) => faults.push(fault),
+        }
+        files.push(people_file);
+    }
+    match config.take() {
+        Some(config) if faults.is_empty() => Ok(Config { people, files, ..config }),
+        _ => Err(ConfigErrors(faults)),
+    }
+}
+
+/// The effective configuration as a `postern.toml` would say it, passwords masked.
+#[must_use]
+pub fn describe(config: &Config) -> String {
+    toml::to_string(&File::from(config)).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+}
+
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError {
+        file: path.to_owned(),
+        line: None,
+        key: String::new(),
+        message: format!("cannot be read: {error}"),
+    })
+}

@@ -1,0 +1,230 @@
+//! `postern.toml` to a [`Config`]: the checks that look at more than one value.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use toml::Spanned;
+
+use crate::domain::mail::TrustSource;
+use crate::domain::people::People;
+use crate::domain::settings::{AccountSettings, Settings, SupportAddress};
+
+use super::document::{ConfigError, Source};
+use super::file::{Delivery, File, Listener, SmarthostFile, SupportEntry, Trust, TrustEntry, unplaced};
+use super::{Config, Credentials, DeliveryConfig, ListenerSettings, Secret, Smarthost, TlsMode};
+
+/// `+id` and a token of at most 32 characters (DESIGN §5) must fit behind a support address's local part.
+const TOKEN_SUFFIX_OCTETS: usize = 3 + 32;
+/// RFC 5321 §4.5.3.1.1
+const MAX_LOCAL_OCTETS: usize = 64;
+/// The entrance that the `deliver` command is.
+const DELIVER: &str = "deliver";
+
+impl File {
+    /// What the file comes to. Faults that no single value shows are added to `faults`.
+    pub(super) fn into_config(self, source: Source<'_>, faults: &mut Vec<ConfigError>) -> Config {
+        let mut check = Check { source, faults };
+        let mut mail_domain = self.account.mail_domain;
+        if let (true, Some(first)) = (mail_domain.is_empty(), self.support_addresses.first()) {
+            first.address.get_ref().domain().clone_into(&mut mail_domain);
+        }
+        let mut server = self.server;
+        if server.hostname.is_empty() {
+            server.hostname.clone_from(&mail_domain);
+        }
+        Config {
+            settings: Settings {
+                support_addresses: check.support_addresses(self.support_addresses, &mail_domain),
+                account: AccountSettings {
+                    name: self.account.name,
+                    mail_domain,
+                    time_zone: self.account.time_zone,
+                    locale: self.account.locale,
+                },
+                privacy: self.privacy,
+                collaborators: self.collaborators,
+                tickets: self.tickets,
+                notifications: self.notifications,
+            },
+            server,
+            listeners: check.listeners(self.listeners),
+            deliver: check.trust(DELIVER, self.deliver),
+            delivery: check.delivery(self.delivery),
+            data: self.store.directory,
+            deciders: self.pipeline.deciders,
+            people: People::default(),
+            triggers: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+}
+
+struct Check<'a> {
+    source: Source<'a>,
+    faults: &'a mut Vec<ConfigError>,
+}
+
+impl Check<'_> {
+    fn fault<T>(&mut self, at: &Spanned<T>, key: &str, message: impl Into<String>) {
+        self.faults.push(self.source.fault(&at.span(), key, message));
+    }
+
+    fn support_addresses(&mut self, entries: Vec<SupportEntry>, mail_domain: &str) -> Vec<SupportAddress> {
+        const KEY: &str = "support_addresses.address";
+        if entries.is_empty() {
+            self.fault(&unplaced(()), "support_addresses", "there is none, expected at least one");
+        }
+        let mut seen = BTreeSet::new();
+        for entry in &entries {
+            let address = entry.address.get_ref();
+            if !seen.insert(address) {
+                self.fault(&entry.address, KEY, format!("`{address}` is listed twice, expected once"));
+            }
+            if address.without_detail().key() == format!("bounce@{mail_domain}") {
+                let message =
+                    format!("`{address}` is where undeliverable mail comes back, expected another address");
+                self.fault(&entry.address, KEY, message);
+            }
+            let local = address.local();
+            let longest = MAX_LOCAL_OCTETS - TOKEN_SUFFIX_OCTETS;
+            if entry.takes_suffix && (local.len() > longest || local.contains(['+', '"'])) {
+                let message = format!(
+                    "`{local}` cannot take the suffix `+id…` (at most {longest} octets, no `+`, no quotes), \
+                     expected `takes_suffix = false`"
+                );
+                self.fault(&entry.address, KEY, message);
+            }
+        }
+        let support = |entry: SupportEntry| SupportAddress {
+            address: entry.address.into_inner(),
+            name: entry.name,
+            takes_suffix: entry.takes_suffix,
+        };
+        entries.into_iter().map(support).collect()
+    }
+
+    fn listeners(&mut self, entries: Vec<Listener>) -> Vec<ListenerSettings> {
+        let mut names = BTreeSet::from([DELIVER.to_owned()]);
+        let mut addresses = BTreeSet::new();
+        let mut listeners = Vec::new();
+        for entry in entries {
+            let (name, address) = (entry.name.get_ref().clone(), *entry.address.get_ref());
+            if !names.insert(name.clone()) {
+                let message = format!("`{name}` is taken, expected a name that no other entrance has");
+                self.fault(&entry.name, "listeners.name", message);
+            }
+            // Port 0 lets the system choose, a different one each time.
+            if address.port() != 0 && !addresses.insert(address) {
+                let message = format!("`{address}` is taken, expected an address that no other listener has");
+                self.fault(&entry.address, "listeners.address", message);
+            }
+            let trust =
+                TrustEntry { trust: entry.trust, authserv_id: entry.authserv_id, relays: entry.relays };
+            let trust = self.trust("listeners", trust);
+            listeners.push(ListenerSettings { name, address, trust });
+        }
+        listeners
+    }
+
+    fn trust(&mut self, table: &str, entry: TrustEntry) -> TrustSource {
+        let TrustEntry { trust, authserv_id, relays } = entry;
+        let word = trust.unwrap_or_else(|| unplaced(Trust::None));
+        match (word.get_ref(), authserv_id) {
+            (Trust::AuthservId, Some(authserv_id)) if !relays.is_empty() => TrustSource::AuthservId {
+                authserv_id: authserv_id.into_inner(),
+                relays: relays.into_iter().map(|network| network.into_inner().0).collect(),
+            },
+            (Trust::AuthservId, _) => {
+                let message = "`authserv-id` needs to know whose word counts, expected `authserv_id` and `relays` beside it";
+                self.fault(&word, &format!("{table}.trust"), message);
+                TrustSource::None
+            }
+            (other, authserv_id) => {
+                const MESSAGE: &str = "has no effect here, expected `trust = \"authserv-id\"` beside it";
+                if let Some(given) = authserv_id {
+                    self.fault(&given, &format!("{table}.authserv_id"), MESSAGE);
+                }
+                if let Some(given) = relays.first() {
+                    self.fault(given, &format!("{table}.relays"), MESSAGE);
+                }
+                if *other == Trust::Upstream { TrustSource::Upstream } else { TrustSource::None }
+            }
+        }
+    }
+
+    fn delivery(&mut self, delivery: Delivery) -> DeliveryConfig {
+        if let (Some(directory), Some(_)) = (&delivery.directory, &delivery.smarthost) {
+            let message = "has no effect beside `delivery.smarthost`, expected one of the two";
+            self.fault(directory, "delivery.directory", message);
+        }
+        DeliveryConfig {
+            smarthost: delivery.smarthost.map(|smarthost| self.smarthost(smarthost)),
+            directory: delivery.directory.map(Spanned::into_inner),
+            retry_days: delivery.retry_days,
+            concurrency: delivery.concurrency,
+        }
+    }
+
+    fn smarthost(&mut self, file: SmarthostFile) -> Smarthost {
+        let password = match (file.password, file.password_file) {
+            (Some(_), Some(path)) => {
+                let message = "there is also a `password`, expected one of the two";
+                self.fault(&path, "delivery.smarthost.password_file", message);
+                None
+            }
+            (Some(password), None) => Some(password),
+            (None, Some(path)) => self.password_of(&path),
+            (None, None) => None,
+        };
+        if let (Some(password), None) = (&password, &file.username) {
+            let message = "there is no `username`, expected both";
+            self.fault(password, "delivery.smarthost.password", message);
+        }
+        if let (None, Some(username)) = (&password, &file.username) {
+            let message = "there is no password, expected `password` or `password_file`";
+            self.fault(username, "delivery.smarthost.username", message);
+        }
+        if let Some(password) = &password
+            && file.tls == TlsMode::None
+            && !is_loopback(&file.host)
+        {
+            let message = "would be sent in the clear, expected `tls = \"starttls\"` or `tls = \"tls\"`";
+            self.fault(password, "delivery.smarthost.password", message);
+        }
+        let credentials = file.username.zip(password).map(|(username, password)| Credentials {
+            username: username.into_inner(),
+            password: password.into_inner(),
+        });
+        let port = file.port.unwrap_or(match file.tls {
+            TlsMode::None => 25,
+            TlsMode::Starttls => 587,
+            TlsMode::Tls => 465,
+        });
+        Smarthost { host: file.host, port, tls: file.tls, credentials, timeout: file.timeout }
+    }
+
+    /// The first line of the file, which is looked for beside `postern.toml`.
+    fn password_of(&mut self, path: &Spanned<PathBuf>) -> Option<Spanned<Secret>> {
+        let key = "delivery.smarthost.password_file";
+        let beside = self.source.file.with_file_name(path.get_ref());
+        match std::fs::read_to_string(&beside) {
+            Ok(text) if text.trim().is_empty() => {
+                self.fault(path, key, format!("`{}` is empty, expected a password", beside.display()));
+                None
+            }
+            Ok(text) => {
+                let secret = Secret::new(text.lines().next().unwrap_or_default().trim());
+                Some(Spanned::new(path.span(), secret))
+            }
+            Err(error) => {
+                self.fault(path, key, format!("`{}` cannot be read: {error}", beside.display()));
+                None
+            }
+        }
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
