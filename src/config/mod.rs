@@ -1,1 +1,4 @@
 //! (being written)
+
+mod rule_words;
+pub mod rules;
