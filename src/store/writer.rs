@@ -131,13 +131,15 @@ impl Thread {
             }
             let mut group = Group::new(patience(self.counters.mean_sync()));
             let ended = self.commit(&mut group);
+            if let Err(why @ StoreError::InDoubt(_)) = &ended {
+                self.queue.stop(why.clone());
+            }
             for done in std::mem::take(&mut group.done) {
                 (done.answer)(ended.clone());
             }
             match ended {
                 Ok(()) => self.setup.wal.after_commit(&self.setup.conn),
                 Err(why @ StoreError::InDoubt(_)) => {
-                    self.queue.stop(why.clone());
                     self.queue.refuse_waiting(&why);
                     (self.setup.on_in_doubt)(&why.to_string());
                     return None;
