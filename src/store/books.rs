@@ -233,3 +233,131 @@ fn name_some(problem: &str, names: Vec<String>) -> Option<String> {
         (false, more) => Some(format!("{problem}: {} and {more} more", named.join(", "))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::mail::{Entrance, Envelope, TrustSource};
+    use crate::domain::time::Timestamp;
+    use crate::store::{Options, Priority};
+
+    /// Five mails with five fates, and all that they promise.
+    const WORLD: &str = "
+        INSERT INTO sequences (name, next) VALUES
+            ('user', 2), ('ticket', 2), ('comment', 2), ('audit', 2), ('notification', 2), ('outbox', 2), ('suspended', 2);
+        INSERT INTO users VALUES (1, 1, 'Rita', '{}', 0, NULL, 0, 1, 0);
+        INSERT INTO tickets VALUES
+            (1, 1, x'00', 'Help', 'new', 1, 1, NULL, NULL, NULL, NULL, NULL, NULL, 'mail', NULL, NULL, 1, 1, 0, 0, NULL);
+        INSERT INTO comments VALUES (1, 1, 1, 'public', 0, 'end-user', '[]', 'hi', 'mail', 1, 0);
+        INSERT INTO audits VALUES (1, 1, '{}', 'mail', 1, 0, '[]');
+        INSERT INTO suspended_tickets VALUES (1, 2, 'loop', '', NULL, NULL, '', NULL, 0, NULL);
+        INSERT INTO notifications VALUES (1, 1, 1, 'r', '{}', 's', 't', 'h', NULL, 'public', '[1]', 0, 0);
+        INSERT INTO outbox VALUES
+            (1, 1, 1, 1, 'a', 'a', 'requester', 'm', '{}', 't', 'b', 'queued', NULL, 0, 0, 0, 0, NULL, NULL);
+        UPDATE journal SET state = 'done', ticket = 1, comment = 1 WHERE id = 1;
+        UPDATE journal SET state = 'suspended', detail = 'loop' WHERE id = 2;
+        UPDATE journal SET state = 'discarded', detail = 'duplicate' WHERE id = 3;
+        UPDATE journal SET state = 'failed', detail = 'crashed' WHERE id = 4;";
+
+    fn world() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Options::new(Timestamp(0))).unwrap();
+        let envelope = Envelope {
+            entrance: Entrance { name: "test".to_owned(), trust: TrustSource::None },
+            client: None,
+            helo: None,
+            reverse_path: None,
+            recipients: Vec::new(),
+            accepted_at: Timestamp(0),
+        };
+        for size in [10, 10, 10, 10, 70_000] {
+            store.accept_blocking(&envelope, vec![b'x'; size]).unwrap();
+        }
+        store.write(Priority::Other, |tx| tx.execute_batch(WORLD)).unwrap();
+        (dir, store)
+    }
+
+    fn check(spoil: &'static str, expected: &[&str]) {
+        let (_dir, store) = world();
+        store.write(Priority::Other, move |tx| tx.execute_batch(spoil)).unwrap();
+        let books = store.books(Depth::Books).unwrap();
+        assert_eq!(books.problems, expected, "{spoil}");
+        assert_eq!(books.balanced, expected.is_empty(), "{spoil}");
+    }
+
+    #[test]
+    fn the_books_of_a_good_world_balance() {
+        let (_dir, store) = world();
+        let expected = Books {
+            accepted: 5,
+            pending: 1,
+            done: 1,
+            suspended: 1,
+            discarded: BTreeMap::from([("duplicate".to_owned(), 1)]),
+            failed: 1,
+            outbox: BTreeMap::from([("queued".to_owned(), 1)]),
+            balanced: true,
+            problems: Vec::new(),
+        };
+        assert_eq!(store.books(Depth::Database).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_does_not_balance_is_named() {
+        let not_theirs = "done mails whose comment is not there or not theirs: 1";
+        check("UPDATE journal SET ticket = 9 WHERE id = 1", &["done mails without a ticket: 1", not_theirs]);
+        check("UPDATE journal SET comment = 9 WHERE id = 1", &[not_theirs]);
+        check("UPDATE comments SET journal = NULL", &[not_theirs]);
+        check(
+            "UPDATE comments SET journal = 4",
+            &[not_theirs, "comments of mails that are not done or name no comment: 1"],
+        );
+        check(
+            "UPDATE journal SET comment = NULL WHERE id = 1",
+            &["comments of mails that are not done or name no comment: 1"],
+        );
+        check(
+            "INSERT INTO comments SELECT 2, ticket, author, visibility, 0, rule, flags, text, via, journal, 0 FROM comments;
+             UPDATE sequences SET next = 3 WHERE name = 'comment'",
+            &["mails with two comments on one ticket: 1"],
+        );
+        let not_once = "suspended mails that are not held exactly once: 2";
+        check("UPDATE suspended_tickets SET released_at = 1", &[not_once]);
+        check(
+            "INSERT INTO suspended_tickets SELECT 2, journal, cause, '', NULL, NULL, '', NULL, 0, NULL FROM suspended_tickets;
+             UPDATE sequences SET next = 3 WHERE name = 'suspended'",
+            &[not_once],
+        );
+        check(
+            "UPDATE journal SET state = 'discarded' WHERE id = 2",
+            &["held tickets whose mail is not suspended: 1"],
+        );
+        check("DELETE FROM journal_raw WHERE journal IN (3, 4)", &["mails whose bytes are not there: 3, 4"]);
+        check(
+            "UPDATE journal_raw SET bytes = x'00' WHERE journal = 4",
+            &["mails whose bytes are not there: 4"],
+        );
+        check("DELETE FROM blobs", &["mails and attachments whose blob has no row: 5"]);
+        check("DELETE FROM outbox", &["notifications that nobody is to get: 1"]);
+        check(
+            "INSERT INTO groups VALUES (5, 'Night shift', 0, 1)",
+            &["the next group would get the id 1, and 5 is taken"],
+        );
+    }
+
+    #[test]
+    fn a_blob_file_that_is_gone_is_named() {
+        let (dir, store) = world();
+        std::fs::remove_dir_all(dir.path().join("blobs")).unwrap();
+        let books = store.books(Depth::Books).unwrap();
+        assert!(!books.balanced);
+        assert!(books.problems[0].starts_with("blobs whose file is not there or not as long: "), "{books:?}");
+    }
+
+    #[test]
+    fn many_problems_are_counted() {
+        let names = (1..=23).map(|id| id.to_string()).collect();
+        let text = name_some("mails that are lost", names).unwrap();
+        assert!(text.ends_with("19, 20 and 3 more"), "{text}");
+    }
+}

@@ -9,10 +9,27 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use rusqlite::Connection;
+
+use super::OpenError;
+use super::journal::count_attempt;
+use crate::domain::fate::Fate;
 use crate::domain::ids::JournalId;
+use crate::domain::time::Timestamp;
 
 const FILE_NAME: &str = "inwork";
 const SLOT: usize = 8;
+
+/// What the start found of the process before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The store was not closed in order.
+    pub unclean: bool,
+    /// Mails that were in work then and are to be tried alone, each with one more attempt counted.
+    pub suspects: Vec<JournalId>,
+    /// Mails that were in work then for the last time.
+    pub failed: Vec<JournalId>,
+}
 
 /// The slots of all deciders.
 #[derive(Debug)]
@@ -35,8 +52,32 @@ impl InWork {
         Ok(Self { file: file.open(dir.join(FILE_NAME))? })
     }
 
+    /// Holds the mails that were in work when the process before us died against them, before any is tried again.
+    pub(super) fn recover(
+        &self,
+        conn: &Connection,
+        unclean: bool,
+        now: Timestamp,
+    ) -> Result<Recovered, OpenError> {
+        let mut recovered = Recovered { unclean, ..Recovered::default() };
+        let tx = conn.unchecked_transaction()?;
+        for id in self.suspects()? {
+            let pending = "SELECT COUNT(*) FROM journal WHERE id = ?1 AND state = 'pending'";
+            if tx.query_row(pending, [id.0], |row| row.get::<_, i64>(0))? == 0 {
+                continue;
+            }
+            match count_attempt(&tx, id, now)? {
+                Fate::Pending => recovered.suspects.push(id),
+                _ => recovered.failed.push(id),
+            }
+        }
+        tx.commit()?;
+        self.clear()?;
+        Ok(recovered)
+    }
+
     /// The mails that the process before us had in work when it ended.
-    pub(super) fn suspects(&self) -> io::Result<Vec<JournalId>> {
+    fn suspects(&self) -> io::Result<Vec<JournalId>> {
         let mut bytes = vec![0; usize::try_from(self.file.metadata()?.len()).unwrap_or(0)];
         self.file.read_exact_at(&mut bytes, 0)?;
         let (slots, _) = bytes.as_chunks::<SLOT>();
@@ -44,7 +85,7 @@ impl InWork {
         Ok(ids.filter(|id| *id != 0).map(JournalId).collect())
     }
 
-    pub(super) fn clear(&self) -> io::Result<()> {
+    fn clear(&self) -> io::Result<()> {
         self.file.set_len(0)
     }
 

@@ -13,10 +13,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::time::{DAY, Timestamp};
 
-pub const FILE_NAME: &str = "keys.json";
+pub(super) const FILE_NAME: &str = "keys.json";
 
 /// A retired key verifies for five years: a thread may sleep that long (DESIGN §5).
-pub const RETIRED_KEYS_VERIFY_FOR: i64 = 5 * 366 * DAY;
+const RETIRED_KEYS_VERIFY_FOR: i64 = 5 * 366 * DAY;
 
 /// Tokens carry the key id in four bits.
 const KEY_IDS: std::ops::RangeInclusive<u8> = 0..=15;
@@ -78,11 +78,11 @@ pub enum KeyError {
 
 impl KeyFile {
     /// Fresh secrets for a new database.
-    pub fn generate(now: Timestamp) -> Result<Self, KeyError> {
+    pub(super) fn generate(now: Timestamp) -> Result<Self, KeyError> {
         Ok(Self { token_keys: vec![TokenKey::generate(0, now)?], recall: Secret::generate()? })
     }
 
-    pub fn load(dir: &Path) -> Result<Self, KeyError> {
+    pub(super) fn load(dir: &Path) -> Result<Self, KeyError> {
         let keys: Self = serde_json::from_slice(&std::fs::read(dir.join(FILE_NAME))?)?;
         let active = keys.token_keys.iter().filter(|key| key.state == KeyState::Active).count();
         if active != 1 {
@@ -92,7 +92,7 @@ impl KeyFile {
     }
 
     /// Replaces the file in `dir`, all or nothing, and returns when the new one is on the disk.
-    pub fn save(&self, dir: &Path) -> Result<(), KeyError> {
+    pub(super) fn save(&self, dir: &Path) -> Result<(), KeyError> {
         let temporary = dir.join(format!("{FILE_NAME}.tmp"));
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -105,7 +105,7 @@ impl KeyFile {
     }
 
     /// The keys with a new active one; the one before retires and still verifies.
-    pub fn rotated(&self, now: Timestamp) -> Result<Self, KeyError> {
+    pub(super) fn rotated(&self, now: Timestamp) -> Result<Self, KeyError> {
         let id = self.free_id(now).ok_or(KeyError::NoFreeId)?;
         let mut keys = self.clone();
         keys.token_keys.retain(|key| key.id != id);
@@ -118,7 +118,7 @@ impl KeyFile {
     }
 
     /// The keys with one that verifies nothing any more.
-    pub fn revoked(&self, id: u8) -> Result<Self, KeyError> {
+    pub(super) fn revoked(&self, id: u8) -> Result<Self, KeyError> {
         let mut keys = self.clone();
         let key = keys.token_keys.iter_mut().find(|key| key.id == id).ok_or(KeyError::Unknown(id))?;
         if key.state == KeyState::Active {

@@ -2,7 +2,7 @@
 //!
 //! **Invariants**
 //! - SQL lives here and nowhere else.
-//! - One process writes; in it, one thread ([`writer`]). Nobody is told that something is kept before it is.
+//! - One process writes; in it, one thread (`writer`). Nobody is told that something is kept before it is.
 //! - Ids are never used twice; what a read sees is of one instant.
 //!
 //! | file | business |
@@ -23,6 +23,8 @@
 //! | `people` | makes the stored people equal to what files say |
 //! | `queries` | what commands and programs read |
 //! | `rows` | rows to domain values and back |
+//! | `signal` | wakes plain threads |
+//! | `errors` | what can go wrong |
 
 pub mod commit;
 pub mod outbox;
@@ -34,6 +36,7 @@ pub mod snapshot;
 mod blobs;
 mod books;
 mod checkpoint;
+mod errors;
 mod inwork;
 mod journal;
 mod keys;
@@ -48,8 +51,10 @@ mod writer;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, Transaction};
+use rusqlite::Transaction;
+use rusqlite::wal::CheckpointMode;
 
 use self::blobs::Blobs;
 use self::checkpoint::{Checkpointer, WalKeeper, WalPages};
@@ -57,12 +62,12 @@ use self::inwork::InWork;
 use self::readers::Readers;
 use self::sequences::Sequences;
 use self::writer::{Setup, Writer};
-use crate::domain::fate::Fate;
 use crate::domain::ids::JournalId;
 use crate::domain::time::Timestamp;
 
 pub use self::books::{Books, Depth};
-pub use self::inwork::InWorkGuard;
+pub use self::errors::{StoreError, WriteError};
+pub use self::inwork::{InWorkGuard, Recovered};
 pub use self::journal::AcceptError;
 pub use self::keys::{KeyError, KeyFile, KeyState, Secret, TokenKey};
 pub use self::open::OpenError;
@@ -90,46 +95,6 @@ pub enum Durability {
     Full,
     /// For a store that is thrown away, as of a replay: no fsync.
     Scratch,
-}
-
-/// What the start found of the process before.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
-    /// The store was not closed in order.
-    pub unclean: bool,
-    /// Mails that were in work then and are to be tried alone, each with one more attempt counted.
-    pub suspects: Vec<JournalId>,
-    /// Mails that were in work then for the last time.
-    pub failed: Vec<JournalId>,
-}
-
-/// Why the store could not do something. Everything here is temporary for the sender of a mail.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    #[error("the disk is full")]
-    Full,
-    #[error("too many writes are waiting")]
-    Busy,
-    #[error("the store is closed")]
-    Closed,
-    #[error("the store was opened for reading only")]
-    ReadOnly,
-    #[error("it is not known whether a commit was kept: {0}")]
-    InDoubt(String),
-    #[error("the job panicked: {0}")]
-    Panicked(String),
-    #[error("{0}")]
-    Failed(String),
-}
-
-/// Why a job was not committed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WriteError<E> {
-    /// The job itself said no; what it had written was undone.
-    #[error("{0}")]
-    Job(E),
-    #[error(transparent)]
-    Store(StoreError),
 }
 
 /// One open data directory. A clone is another handle to the same.
@@ -169,6 +134,8 @@ impl Options {
 /// Exit 75 (EX_TEMPFAIL): started again, the process finds in the WAL what was kept.
 fn leave(why: &str) {
     tracing::error!(error = why, "store.commit_in_doubt");
+    // A moment for the sessions to say 451; a client that hears nothing comes again as well.
+    std::thread::sleep(Duration::from_millis(200));
     std::process::exit(75);
 }
 
@@ -179,7 +146,7 @@ impl Store {
         let blobs = Blobs::new(dir, options.durability);
         blobs.prepare()?;
         let inwork = InWork::open(dir)?;
-        let recovered = recover(&opened.conn, &inwork, opened.unclean, options.now)?;
+        let recovered = inwork.recover(&opened.conn, opened.unclean, options.now)?;
 
         let (sequences, covered) = Sequences::load(&opened.conn)?;
         let sequences = Arc::new(sequences);
@@ -381,7 +348,7 @@ impl Inner {
         let conn = write.writer.stop();
         write.checkpointer.stop();
         if let Some(conn) = conn {
-            if let Err(error) = conn.pragma_query_value(None, "wal_checkpoint(TRUNCATE)", |_| Ok(())) {
+            if let Err(error) = conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE) {
                 tracing::warn!(error = %error, "store.checkpoint_failed");
             }
             drop(conn);
@@ -397,62 +364,6 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// Holds the mails that were in work when the process before us died against them, before any is tried again.
-fn recover(
-    conn: &Connection,
-    inwork: &InWork,
-    unclean: bool,
-    now: Timestamp,
-) -> Result<Recovered, OpenError> {
-    let mut recovered = Recovered { unclean, ..Recovered::default() };
-    let tx = conn.unchecked_transaction()?;
-    for id in inwork.suspects()? {
-        let pending = "SELECT COUNT(*) FROM journal WHERE id = ?1 AND state = 'pending'";
-        if tx.query_row(pending, [id.0], |row| row.get::<_, i64>(0))? == 0 {
-            continue;
-        }
-        match journal::count_attempt(&tx, id, now)? {
-            Fate::Pending => recovered.suspects.push(id),
-            _ => recovered.failed.push(id),
-        }
-    }
-    tx.commit()?;
-    inwork.clear()?;
-    Ok(recovered)
-}
-
-impl<E> WriteError<E>
-where
-    StoreError: From<E>,
-{
-    /// One error for callers to whom it is all the same who said no.
-    fn flatten(self) -> StoreError {
-        match self {
-            Self::Job(error) => error.into(),
-            Self::Store(error) => error,
-        }
-    }
-}
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        if is_full(&error) { Self::Full } else { Self::Failed(format!("the database failed: {error}")) }
-    }
-}
-
-impl From<std::io::Error> for StoreError {
-    fn from(error: std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
-            _ => Self::Failed(error.to_string()),
-        }
-    }
-}
-
-fn is_full(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 /// A mutex that a panicking thread held is as good as before: what it guards is changed in single steps.

@@ -78,7 +78,7 @@ pub(super) struct Opened {
 
 /// Takes the directory, makes what is not there yet and brings the schema up to date.
 pub(super) fn open(dir: &Path, durability: Durability, now: Timestamp) -> Result<Opened, OpenError> {
-    DirBuilder::new().mode(0o700).recursive(true).create(dir)?;
+    make_directory(dir)?;
     let lock = take_lock(dir)?;
     owners_file(&dir.join(DATABASE))?;
     let mut conn = Connection::open_with_flags(dir.join(DATABASE), WRITABLE)?;
@@ -152,6 +152,17 @@ pub(super) fn connect_read_only(dir: &Path) -> rusqlite::Result<Connection> {
 /// The store was closed in order: the next start needs to suspect nobody.
 pub(super) fn mark_clean(dir: &Path) -> io::Result<()> {
     std::fs::remove_file(dir.join(RUNNING))
+}
+
+/// Makes the directory so that a power cut cannot take it away with all that is in it.
+fn make_directory(dir: &Path) -> io::Result<()> {
+    let dir = std::path::absolute(dir)?;
+    let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
+    DirBuilder::new().mode(0o700).recursive(true).create(&dir)?;
+    for parent in missing.iter().filter_map(|made| made.parent()) {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn take_lock(dir: &Path) -> Result<File, OpenError> {
@@ -250,7 +261,7 @@ mod tests {
     #[test]
     fn a_new_directory_and_its_files_are_for_the_owner_only() {
         let parent = tempfile::tempdir().unwrap();
-        let dir = parent.path().join("data");
+        let dir = parent.path().join("var/data");
         let _opened = open_at(&dir).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&dir), 0o700);

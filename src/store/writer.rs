@@ -8,6 +8,7 @@
 //! The trap in plain group commit (a mail that arrives while a commit runs waits for two syncs) is met by a short wait
 //! before the COMMIT, set from the measured sync time, and only while other sessions are between DATA and its reply.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -16,9 +17,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::checkpoint::WalKeeper;
+use super::errors::is_full;
 use super::queue::{Done, JobQueue, Priority, Work, refuse};
 use super::sequences::{Covered, Sequences};
-use super::{StoreError, is_full, lock};
+use super::{StoreError, lock};
 
 /// Bounds of one group.
 const GROUP_JOBS: usize = 64;
@@ -63,7 +65,7 @@ impl Writer {
         let queue = Arc::new(JobQueue::default());
         let counters = Arc::new(Counters::default());
         let thread = Thread { queue: Arc::clone(&queue), counters: Arc::clone(&counters), setup };
-        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || thread.run())?;
+        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || thread.guarded())?;
         Ok(Self { queue, counters, thread: Mutex::new(Some(thread)) })
     }
 
@@ -122,6 +124,18 @@ struct Thread {
 }
 
 impl Thread {
+    /// A writer that panics must not leave a process behind in which everybody waits for it.
+    fn guarded(self) -> Option<Connection> {
+        let (queue, on_in_doubt) = (Arc::clone(&self.queue), self.setup.on_in_doubt);
+        catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|_| {
+            let why = StoreError::InDoubt("the writer panicked".to_owned());
+            queue.stop(why.clone());
+            queue.refuse_waiting(&why);
+            on_in_doubt(&why.to_string());
+            None
+        })
+    }
+
     /// Works until the store closes; returns the connection unless a commit was in doubt.
     fn run(mut self) -> Option<Connection> {
         while self.queue.wait_for_work() {
@@ -131,13 +145,15 @@ impl Thread {
             }
             let mut group = Group::new(patience(self.counters.mean_sync()));
             let ended = self.commit(&mut group);
+            if let Err(why @ StoreError::InDoubt(_)) = &ended {
+                self.queue.stop(why.clone());
+            }
             for done in std::mem::take(&mut group.done) {
                 (done.answer)(ended.clone());
             }
             match ended {
                 Ok(()) => self.setup.wal.after_commit(&self.setup.conn),
                 Err(why @ StoreError::InDoubt(_)) => {
-                    self.queue.stop(why.clone());
                     self.queue.refuse_waiting(&why);
                     (self.setup.on_in_doubt)(&why.to_string());
                     return None;
