@@ -1,1 +1,276 @@
-//! (being written)
+//! Wires the parts, starts them, and stops them in the order that loses nothing: first the gates, then the deciders,
+//! then the mailer, last the store.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{Config, TlsMode};
+use crate::control;
+use crate::domain::address::Address;
+use crate::domain::ids::JournalId;
+use crate::domain::mail::{Entrance, Envelope, TrustSource};
+use crate::domain::rule::Trigger;
+use crate::domain::settings::Settings;
+use crate::domain::time::{DAY, Timestamp};
+use crate::mailer::smarthost::{Login, Smarthost, Timeouts, Tls};
+use crate::mailer::transport::Transport;
+use crate::mailer::{self, Mailer};
+use crate::outbox::compose::Letterhead;
+use crate::pipeline::workers::Workers;
+use crate::pipeline::{Account, Pipeline, key_ring};
+use crate::smtp::listener::{self, ListenerConfig};
+use crate::smtp::policy::{Limits, Recipients, SessionConfig};
+use crate::smtp::{Accept, Refused};
+use crate::store::outbox::Budget;
+use crate::store::{AcceptError, KeyFile, Options, Store};
+use crate::telemetry;
+
+/// The pipeline over a store that this process writes: the people of the files are brought into it first.
+///
+/// # Errors
+/// If the store or its keys cannot be used.
+pub fn pipeline(config: &Config, store: Store, clock: Clock) -> Result<Pipeline, String> {
+    store.sync_people(&config.people, clock.now()).map_err(|error| format!("people: {error}"))?;
+    if let Some(newest) = store.newest_acceptance().map_err(|error| error.to_string())? {
+        // A machine whose clock was set back does not accept mail before the mail it has.
+        clock.never_before(newest);
+    }
+    let account = account(config, &store.keys(), clock.now())?;
+    Ok(Pipeline::new(store, clock, account))
+}
+
+/// The pipeline over a store that is only read.
+///
+/// # Errors
+/// If the keys cannot be used.
+pub fn pipeline_to_read(config: &Config, store: Store) -> Result<Pipeline, String> {
+    let clock = Clock::system();
+    let account = account(config, &store.keys(), clock.now())?;
+    Ok(Pipeline::new(store, clock, account))
+}
+
+fn account(config: &Config, keys: &KeyFile, now: Timestamp) -> Result<Account, String> {
+    Ok(Account {
+        settings: config.settings.clone(),
+        triggers: config.triggers.clone(),
+        keys: key_ring(&config.settings, keys, now)?,
+        recall_key: keys.recall.0,
+        template_texts: template_texts(&config.settings, &config.triggers),
+    })
+}
+
+/// Our own words: quoting them repeats nobody's private comment (rule 9).
+fn template_texts(settings: &Settings, triggers: &[Trigger]) -> Vec<String> {
+    let texts = &settings.texts;
+    let own = [
+        &texts.footer,
+        &texts.follower_subject,
+        &texts.follower_body,
+        &texts.follower_reply_note,
+        &texts.follower_reply_comment,
+        &texts.stayed_internal_subject,
+        &texts.stayed_internal_body,
+    ];
+    let delimiter = settings.notifications.delimiter.iter();
+    let of_triggers = triggers.iter().flat_map(Trigger::texts);
+    own.into_iter().chain(delimiter).cloned().chain(of_triggers.map(str::to_owned)).collect()
+}
+
+/// Runs until SIGTERM or SIGINT, then drains: mail accepted and not decided stays in the store.
+///
+/// # Errors
+/// If the store, a listener or the control socket cannot be had.
+pub fn run(config: Config) -> Result<(), String> {
+    let clock = Clock::system();
+    let store = Store::open(&config.data, Options::new(clock.now())).map_err(|error| error.to_string())?;
+    let suspects = store.recovered().suspects.clone();
+    let pipeline = pipeline(&config, store, clock)?;
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let deciders = if config.deciders == 0 { cores } else { config.deciders };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let served = runtime.block_on(serve(&config, &pipeline, deciders, suspects));
+    pipeline.store.close();
+    served
+}
+
+async fn serve(
+    config: &Config,
+    pipeline: &Pipeline,
+    deciders: usize,
+    suspects: Vec<JournalId>,
+) -> Result<(), String> {
+    let shutdown = CancellationToken::new();
+    let stop_mailer = CancellationToken::new();
+    let mut gates = tokio::task::JoinSet::new();
+    let mut names = Vec::new();
+    for settings in &config.listeners {
+        let bound = listener::bind(settings.address, listener::BACKLOG)
+            .map_err(|error| format!("cannot listen on {}: {error}", settings.address))?;
+        let address = bound.local_addr().map_err(|error| error.to_string())?;
+        names.push(format!("{} {address}", settings.name));
+        if settings.trust == TrustSource::Upstream {
+            telemetry::entrance_trusted(&settings.name);
+        }
+        let entrance = Entrance { name: settings.name.clone(), trust: settings.trust.clone() };
+        let listener_config = Arc::new(listener_config(config, entrance, &pipeline.clock)?);
+        let gate = Arc::new(Gate { store: pipeline.store.clone() });
+        gates.spawn(listener::run(bound, listener_config, gate, shutdown.clone()));
+    }
+    for warning in config.warnings() {
+        telemetry::config_warning(&warning);
+    }
+    let trouble = |what: &str, error: std::io::Error| format!("cannot start {what}: {error}");
+    let workers =
+        Workers::start(pipeline, deciders, suspects).map_err(|error| trouble("the deciders", error))?;
+    let controls = control::serve(&config.data, pipeline.clone(), shutdown.clone())
+        .map_err(|error| trouble("the control socket", error))?;
+    let mailer = mailer(config, pipeline);
+    let mailing = tokio::spawn({
+        let stop = stop_mailer.clone();
+        async move { mailer.run(stop).await }
+    });
+
+    let listeners = names.join(", ");
+    telemetry::daemon_started(env!("CARGO_PKG_VERSION"), &listeners);
+    // Tells systemd, if it started us; without it there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    wait_for_signal().await?;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+
+    shutdown.cancel();
+    control::wake(&config.data);
+    while gates.join_next().await.is_some() {}
+    let stopped = tokio::task::spawn_blocking(move || {
+        workers.stop();
+        drop(controls.join());
+    });
+    let _ = stopped.await;
+    stop_mailer.cancel();
+    let _ = mailing.await;
+    let pending = pipeline.store.books(crate::store::Depth::Books).map_or(0, |books| books.pending);
+    telemetry::daemon_stopped(pending);
+    Ok(())
+}
+
+async fn wait_for_signal() -> Result<(), String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let watch = |kind| signal(kind).map_err(|error| format!("cannot watch for signals: {error}"));
+    let (mut terminate, mut interrupt) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// What the listeners hand mail to.
+#[derive(Debug)]
+struct Gate {
+    store: Store,
+}
+
+impl Accept for Gate {
+    async fn accept(&self, envelope: Envelope, raw: Vec<u8>) -> Result<JournalId, Refused> {
+        self.store.accept(envelope, raw).await.map_err(|error| {
+            telemetry::store_trouble("keeping a mail", &error.to_string());
+            match error {
+                AcceptError::Full => Refused::Full,
+                AcceptError::Storage(_) => Refused::Storage,
+            }
+        })
+    }
+}
+
+fn listener_config(config: &Config, entrance: Entrance, clock: &Clock) -> Result<ListenerConfig, String> {
+    let server = &config.server;
+    let session = SessionConfig {
+        hostname: server.hostname.clone(),
+        entrance,
+        recipients: recipients(&config.settings)?,
+        limits: Limits {
+            max_line_length: server.max_line_length,
+            max_message_size: server.max_message_size,
+            max_recipients: server.max_recipients,
+            max_errors: server.max_errors,
+            max_commands: server.max_commands,
+        },
+    };
+    let clock = clock.clone();
+    Ok(ListenerConfig {
+        max_connections: server.max_connections,
+        max_bytes_in_flight: server.max_bytes_in_flight,
+        command_timeout: server.command_timeout,
+        data_timeout: server.data_timeout,
+        message_timeout: server.message_timeout,
+        shutdown_grace: server.shutdown_grace,
+        ..ListenerConfig::new(Arc::new(session), Arc::new(move || clock.now()))
+    })
+}
+
+/// Support addresses, our return addresses and postmaster; nothing else (DESIGN §5).
+fn recipients(settings: &Settings) -> Result<Recipients, String> {
+    let of_domain = |local: &str| {
+        Address::parse(&format!("{local}@{}", settings.account.mail_domain))
+            .map_err(|error| error.to_string())
+    };
+    let support: BTreeSet<Address> =
+        settings.support_addresses.iter().map(|support| support.address.clone()).collect();
+    let addresses = support.into_iter().chain([of_domain("bounce")?]).collect();
+    Ok(Recipients { addresses, postmaster: of_domain("postmaster")? })
+}
+
+/// The mailer as the configuration wants it.
+#[must_use]
+pub fn mailer(config: &Config, pipeline: &Pipeline) -> Mailer {
+    let account = pipeline.account();
+    let notifications = &config.settings.notifications;
+    let settings = mailer::Settings {
+        transport: transport(config, &config.data),
+        letterhead: Letterhead {
+            delimiter: notifications.delimiter.clone(),
+            footer: config.settings.texts.footer.replace("{{ticket.account}}", &config.settings.account.name),
+            account_mark: account.keys.account_mark(),
+        },
+        budget: Budget {
+            per_ticket: notifications.budget_per_ticket as usize,
+            per_recipient: notifications.budget_per_recipient as usize,
+        },
+        concurrency: config.delivery.concurrency,
+        give_up_after: i64::from(config.delivery.retry_days) * DAY,
+    };
+    Mailer::new(pipeline.store.clone(), pipeline.clock.clone(), settings, Arc::clone(&pipeline.outbox_bell))
+}
+
+fn transport(config: &Config, data: &Path) -> Transport {
+    let Some(smarthost) = &config.delivery.smarthost else {
+        let directory = config.delivery.directory.clone();
+        return Transport::Directory(directory.unwrap_or_else(|| data.join("outgoing")));
+    };
+    Transport::Smarthost(Smarthost {
+        host: smarthost.host.clone(),
+        port: smarthost.port,
+        tls: match smarthost.tls {
+            TlsMode::None => Tls::None,
+            TlsMode::Starttls => Tls::StartTls,
+            TlsMode::Tls => Tls::Implicit,
+        },
+        login: smarthost.credentials.as_ref().map(|credentials| Login {
+            username: credentials.username.clone(),
+            password: credentials.password.expose().to_owned(),
+        }),
+        hello: config.server.hostname.clone(),
+        extra_root: None,
+        timeouts: Timeouts {
+            connect: smarthost.timeout.min(Timeouts::default().connect),
+            command: smarthost.timeout,
+            final_dot: smarthost.timeout.max(Timeouts::default().final_dot),
+        },
+    })
+}

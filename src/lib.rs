@@ -49,3 +49,4 @@ pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod pipeline;
+pub mod scenario;

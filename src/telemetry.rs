@@ -140,6 +140,12 @@ pub const EVENTS: &[EventDefinition] = &[
         fields: &[("wait_s", "seconds until the next try"), ("error", "why")],
     },
     EventDefinition {
+        name: "store.trouble",
+        level: "error",
+        meaning: "The store could not do something. It is tried again; a mail that was being sent to us stays with its sender.",
+        fields: &[("doing", "what was being done"), ("error", "why it failed")],
+    },
+    EventDefinition {
         name: "daemon.stopped",
         level: "info",
         meaning: "Postern has stopped; every accepted mail is kept.",
@@ -197,8 +203,8 @@ pub struct DecidedEvent<'a> {
     pub rule: Option<&'a str>,
     pub identified_by: Option<&'a str>,
     pub sender_trust: SenderTrust,
-    pub commands: &'a [&'a str],
-    pub triggers: &'a [&'a str],
+    pub commands: &'a [String],
+    pub triggers: &'a [String],
     pub duration: Duration,
 }
 
@@ -276,6 +282,10 @@ pub fn outbox_paused(wait: Duration, error: &str) {
     error!(wait_s = wait.as_secs(), error, "outbox.paused");
 }
 
+pub fn store_trouble(doing: &str, error: &str) {
+    error!(doing, error, "store.trouble");
+}
+
 /// Enough of a hash to find a Message-ID that somebody asks about, and nothing of the Message-ID itself.
 #[must_use]
 pub fn message_id_hash(message_id: &MessageId) -> String {
@@ -284,7 +294,7 @@ pub fn message_id_hash(message_id: &MessageId) -> String {
     hash
 }
 
-fn words(words: &[&str]) -> Option<String> {
+fn words(words: &[String]) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 

@@ -1,3 +1,116 @@
-//! (being written)
+//! The commands (DESIGN §10). Each prints a readable form, or JSON with `--json`, and ends with a code that means something.
 
+mod audit;
+mod check;
+mod deliver;
+mod explain;
+mod keys;
+mod outbox;
+mod output;
 pub mod privacy;
+mod replay;
+mod serve;
+mod suspended;
+mod ticket;
+mod world;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use output::Exit;
+
+#[derive(Debug, Parser)]
+#[command(name = "postern", version, about = "Turns support mail into tickets", long_about = None)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the account lives; every command takes these.
+#[derive(Clone, Debug, Args)]
+struct Place {
+    /// The configuration file; its siblings (people.toml, triggers.toml) are read beside it.
+    /// Without it: ./config/postern.toml if that is there, else built-in defaults.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data directory [default: as configured, else ./data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon: take mail in, decide it, send notifications
+    Serve(serve::Serve),
+    /// Check the configuration and print what is in force
+    Check(check::Check),
+    /// Take one mail from standard input (pipe transport; exit 75 asks the mail server to try again)
+    Deliver(deliver::Deliver),
+    /// Decide mails from files, in order, and print what became of each
+    Replay(replay::Replay),
+    /// Show why a mail, a fixture folder or a stored comment was decided as it was; writes nothing
+    Explain(explain::Explain),
+    /// The comment privacy list by itself
+    #[command(subcommand)]
+    Privacy(PrivacyCommand),
+    /// Tickets
+    #[command(subcommand)]
+    Ticket(ticket::TicketCommand),
+    /// Mail held for a person
+    #[command(subcommand)]
+    Suspended(suspended::SuspendedCommand),
+    /// Mail promised and what became of it
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
+    /// The keys that sign ticket references
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Prove that the books balance: every accepted mail is in exactly one state
+    Audit(audit::Audit),
+}
+
+#[derive(Debug, Subcommand)]
+enum PrivacyCommand {
+    /// Read facts as JSON, one object per line, and answer each with its decision and trace
+    Decide,
+    /// Print the list of rules
+    Rules,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let code = if error.use_stderr() { Exit::USAGE } else { Exit::OK };
+            return code.into();
+        }
+    };
+    let exit = match cli.command {
+        Command::Serve(command) => serve::run(&command),
+        Command::Check(command) => check::run(&command),
+        Command::Deliver(command) => deliver::run(&command),
+        Command::Replay(command) => replay::run(&command),
+        Command::Explain(command) => explain::run(&command),
+        Command::Privacy(PrivacyCommand::Decide) => privacy_decide(),
+        Command::Privacy(PrivacyCommand::Rules) => output::print(&crate::privacy::rules_markdown()),
+        Command::Ticket(command) => ticket::run(&command),
+        Command::Suspended(command) => suspended::run(&command),
+        Command::Outbox(command) => outbox::run(&command),
+        Command::Keys(command) => keys::run(&command),
+        Command::Audit(command) => audit::run(&command),
+    };
+    match exit {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report().into(),
+    }
+}
+
+fn privacy_decide() -> Result<Exit, output::Failure> {
+    let code = privacy::run(std::io::stdin().lock(), std::io::stdout().lock())?;
+    Ok(Exit(code))
+}

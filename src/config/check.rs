@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use crate::domain::mail::TrustSource;
 use crate::domain::people::People;
-use crate::domain::settings::{AccountSettings, Settings, SupportAddress};
+use crate::domain::settings::{AccountSettings, Settings, SupportAddress, Texts};
 
 use super::document::{ConfigError, Source};
 use super::file::{Delivery, File, Listener, SmarthostFile, SupportEntry, Trust, TrustEntry, unplaced};
@@ -46,6 +46,7 @@ impl File {
                 collaborators: self.collaborators,
                 tickets: self.tickets,
                 notifications: self.notifications,
+                texts: Texts::default(),
             },
             server,
             listeners: check.listeners(self.listeners),

@@ -54,7 +54,9 @@ impl Address {
             return Err(fail("the part before `@` holds a character it may not"));
         }
         let domain = domain_to_ascii(domain).ok_or_else(|| fail("the part after `@` is not a domain"))?;
-        let local: String = local.nfc().collect();
+        // NFC turns a few signs into ASCII (the Kelvin sign into K): such a look-alike must not become equal.
+        let composed: String = local.nfc().collect();
+        let local = if composed.is_ascii() { local.to_owned() } else { composed };
         let folded = if local.is_ascii() { local.to_ascii_lowercase() } else { local.clone() };
         let key = format!("{folded}@{domain}");
         Ok(Self { local, domain, key })

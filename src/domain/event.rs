@@ -72,10 +72,6 @@ pub enum Event {
         notification: NotificationId,
         recipients: Vec<UserId>,
     },
-    /// A notification was due and not sent to anyone; changes nothing on the ticket.
-    NotificationSuppressed {
-        because: String,
-    },
     /// A mail of ours came back; changes nothing on the ticket.
     NotificationBounced {
         recipient: UserId,
@@ -99,6 +95,17 @@ pub enum CommandOutcome {
     Applied,
     Ignored,
     Failed,
+}
+
+impl CommandOutcome {
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Ignored => "ignored",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// Who did it.

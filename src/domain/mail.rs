@@ -44,6 +44,24 @@ pub enum TrustSource {
     Upstream,
 }
 
+impl TrustSource {
+    /// Reads `none`, `upstream` or `authserv-id=NAME` (results of that name, from a relay on this machine).
+    ///
+    /// # Errors
+    /// Says what was found and what was expected.
+    pub fn from_word(word: &str) -> Result<Self, String> {
+        match (word, word.strip_prefix("authserv-id=")) {
+            ("none", _) => Ok(Self::None),
+            ("upstream", _) => Ok(Self::Upstream),
+            (_, Some(name)) if !name.is_empty() => Ok(Self::AuthservId {
+                authserv_id: name.to_owned(),
+                relays: vec![ipnet::IpNet::from(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))],
+            }),
+            _ => Err(format!("found `{word}`, expected `none`, `upstream` or `authserv-id=NAME`")),
+        }
+    }
+}
+
 /// A Message-ID without its angle brackets (RFC 5322 §3.6.4). Compares byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

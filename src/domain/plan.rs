@@ -121,13 +121,15 @@ pub enum Write {
     InsertSuspended(SuspendedTicket),
     /// The held mail was let in, or deleted, by a person.
     ReleaseSuspended(SuspendedId),
+    /// `record` is none when a person settles it: what is remembered of the mail stays.
     SettleJournal {
-        record: MailRecord,
+        journal: JournalId,
+        record: Option<MailRecord>,
         fate: Fate,
     },
-    /// Our mail to this return address came back.
+    /// The mail we sent under this return address came back.
     MarkBounced {
-        outbox: OutboxId,
+        reverse_path: Address,
     },
 }
 
@@ -191,6 +193,14 @@ pub struct OutboxEntry {
     pub as_role: RecipientRole,
 }
 
+/// Somebody nobody knows yet, as a mail introduces them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newcomer {
+    pub name: Option<String>,
+    pub address: Address,
+    pub organization: Option<OrganizationId>,
+}
+
 /// In which role somebody is told of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RecipientRole {
@@ -203,12 +213,4 @@ pub enum RecipientRole {
     Agent,
     /// The author of the update, told what became of it.
     Author,
-}
-
-/// A user that does not exist yet, as a mail introduces it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Newcomer {
-    pub name: Option<String>,
-    pub address: Address,
-    pub organization: Option<OrganizationId>,
 }

@@ -33,6 +33,19 @@ pub struct Trigger {
     pub actions: Vec<Action>,
 }
 
+impl Trigger {
+    /// Subjects and bodies of its mails, as written.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.actions.iter().flat_map(|action| match action {
+            Action::NotificationUser { subject, body, .. }
+            | Action::NotificationGroup { subject, body, .. } => {
+                vec![subject.as_str(), body.as_str()]
+            }
+            _ => Vec::new(),
+        })
+    }
+}
+
 /// One test of the ticket, the update or the people in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

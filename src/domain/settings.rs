@@ -13,6 +13,7 @@ pub struct Settings {
     pub collaborators: CollaboratorSettings,
     pub tickets: TicketSettings,
     pub notifications: NotificationSettings,
+    pub texts: Texts,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +154,21 @@ impl Default for NotificationSettings {
     }
 }
 
+/// The texts of our own mails in the account's language, from `config/locales/`. Subjects and bodies are Liquid.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Texts {
+    /// One sentence below every mail.
+    pub footer: String,
+    pub follower_subject: String,
+    pub follower_body: String,
+    /// What `{{ticket.follower_reply_type_message}}` says when a follower's reply becomes a note, and when it is public.
+    pub follower_reply_note: String,
+    pub follower_reply_comment: String,
+    pub stayed_internal_subject: String,
+    pub stayed_internal_body: String,
+}
+
 impl Settings {
     /// The support address that `address` is, with or without a `+detail`.
     #[must_use]
@@ -199,6 +215,7 @@ impl Settings {
             collaborators: CollaboratorSettings::default(),
             tickets: TicketSettings::default(),
             notifications: NotificationSettings::default(),
+            texts: Texts::default(),
         })
     }
 }

@@ -131,12 +131,15 @@ pub struct EarlierMail {
 }
 
 /// How far an address may be believed (DESIGN §7). Ordered: more trust is greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum SenderTrust {
     /// What was checked says that the mail is not from this address's domain.
     Failed,
     /// Nobody says anything.
+    #[default]
     None,
     /// What was authenticated covers this address.
     Authenticated,

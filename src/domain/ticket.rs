@@ -246,7 +246,6 @@ impl Ticket {
                 self.followers.insert(*user);
             }
             Event::Notified { .. }
-            | Event::NotificationSuppressed { .. }
             | Event::NotificationBounced { .. }
             | Event::Command { .. }
             | Event::Withheld { .. } => {}

@@ -1,1 +1,213 @@
-//! (being written)
+//! An accepted mail, or an operator's command, through the core and into the store.
+//!
+//! Everything that changes a ticket goes the same way: read a snapshot, run a pure function over it, commit its plan; and
+//! again from the snapshot when something it relied on has changed meanwhile (`Store::run`).
+
+mod operator;
+pub mod report;
+pub mod scheduler;
+pub mod workers;
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::domain::fate::Fate;
+use crate::domain::ids::SuspendedId;
+use crate::domain::mail::InboundMessage;
+use crate::domain::plan::Write;
+use crate::domain::rule::Trigger;
+use crate::domain::settings::Settings;
+use crate::domain::snapshot::JournalEntry;
+use crate::domain::time::Timestamp;
+use crate::domain::token::{KeyRing, KeyState, TokenKey};
+use crate::intake::{self, Outcome, Policy};
+use crate::message;
+use crate::store::{self, KeyFile, RunError, Store};
+use crate::telemetry;
+use crate::update;
+
+use report::MailReport;
+
+/// The account's policy and secrets, loaded once at start.
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub settings: Settings,
+    pub triggers: Vec<Trigger>,
+    pub keys: KeyRing,
+    pub recall_key: [u8; 32],
+    /// The texts of triggers and locale: they never count as repeated private text (rule 9).
+    pub template_texts: Vec<String>,
+}
+
+impl Account {
+    fn policy(&self) -> Policy<'_> {
+        Policy {
+            settings: &self.settings,
+            keys: &self.keys,
+            recall_key: &self.recall_key,
+            template_texts: &self.template_texts,
+        }
+    }
+
+    pub(crate) fn context(&self) -> update::Context<'_> {
+        update::Context {
+            settings: &self.settings,
+            triggers: &self.triggers,
+            keys: &self.keys,
+            recall_key: &self.recall_key,
+        }
+    }
+}
+
+/// The way from an accepted mail to its plan. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    pub store: Store,
+    pub clock: Clock,
+    account: Arc<std::sync::RwLock<Arc<Account>>>,
+    /// Rung when mail was put into the outbox.
+    pub outbox_bell: Arc<Notify>,
+}
+
+impl Pipeline {
+    #[must_use]
+    pub fn new(store: Store, clock: Clock, account: Account) -> Self {
+        let account = Arc::new(std::sync::RwLock::new(Arc::new(account)));
+        Self { store, clock, account, outbox_bell: Arc::new(Notify::new()) }
+    }
+
+    /// The policy in force now.
+    #[must_use]
+    pub fn account(&self) -> Arc<Account> {
+        Arc::clone(&self.account.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Signs and verifies with these keys from now on.
+    ///
+    /// # Errors
+    /// If the file holds no sound set of keys.
+    pub fn use_keys(&self, file: &KeyFile) -> Result<(), String> {
+        let mut place = self.account.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let keys = key_ring(&place.settings, file, self.clock.now())?;
+        *place = Arc::new(Account { keys, ..(**place).clone() });
+        Ok(())
+    }
+
+    /// Decides a kept mail and commits what follows.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written; the mail stays as it was.
+    pub fn decide(
+        &self,
+        entry: &JournalEntry,
+        recovers: Option<SuspendedId>,
+    ) -> Result<MailReport, RunError> {
+        let message = message::parse(&entry.raw);
+        self.decide_message(entry, &message, recovers, |_| {})
+    }
+
+    /// As [`Pipeline::decide`], with the mail parsed before; `wait` is called before the store is asked.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decide_message(
+        &self,
+        entry: &JournalEntry,
+        message: &InboundMessage,
+        recovers: Option<SuspendedId>,
+        wait: impl FnOnce(&intake::Prepared<'_>),
+    ) -> Result<MailReport, RunError> {
+        let started = std::time::Instant::now();
+        let account = self.account();
+        let (policy, context) = (account.policy(), account.context());
+        let prepared = intake::prepare(entry.id, message, &entry.envelope, recovers, &policy);
+        wait(&prepared);
+        let mut keep = AttachmentKeeper { store: &self.store, message, kept: false };
+        let now = self.clock.now();
+        let report = self.store.run(&prepared.lookup(), now, |snapshot, fresh| {
+            let decided = intake::decide(&prepared, snapshot, &policy, fresh);
+            let plan = match &decided.outcome {
+                Outcome::Update(change) => {
+                    keep.keep_for(change.comment.is_some())?;
+                    update::plan(change, snapshot, &context, fresh, now)
+                }
+                Outcome::Suspend { held, record, .. } => update::hold(held.clone(), record.clone()),
+                Outcome::Discard { reason, record, bounced, .. } => {
+                    update::discard(record.clone(), *reason, bounced.clone())
+                }
+            };
+            let mails = plan.writes.iter().filter(|write| matches!(write, Write::InsertOutbox(_))).count();
+            let triggers = report::fired(&plan);
+            Ok((plan, MailReport::new(entry.id, &decided, mails, triggers)))
+        })?;
+        if report.notifications > 0 {
+            self.outbox_bell.notify_one();
+        }
+        telemetry::message_decided(&report.event(message.message_id.as_ref(), started.elapsed()));
+        Ok(report)
+    }
+
+    /// What would become of a mail, against the tickets as they are; writes nothing.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn explain(&self, entry: &JournalEntry) -> Result<MailReport, RunError> {
+        let message = message::parse(&entry.raw);
+        let account = self.account();
+        let policy = account.policy();
+        let prepared = intake::prepare(entry.id, &message, &entry.envelope, None, &policy);
+        let snapshot = self.store.snapshot(&prepared.lookup())?;
+        let mut fresh = crate::domain::ids::CountingFresh::default();
+        let decided = intake::decide(&prepared, &snapshot, &policy, &mut fresh);
+        Ok(MailReport::new(entry.id, &decided, 0, Vec::new()))
+    }
+
+    /// Decides a row of the journal unless that was done before.
+    ///
+    /// # Errors
+    /// As [`Pipeline::decide`].
+    pub fn decide_pending(&self, entry: &JournalEntry) -> Result<Option<MailReport>, RunError> {
+        match entry.fate {
+            Fate::Pending => self.decide(entry, None).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The keys of the file as the core knows them; a retired one verifies for five years.
+///
+/// # Errors
+/// If the file holds no sound set of keys.
+pub fn key_ring(settings: &Settings, file: &KeyFile, now: Timestamp) -> Result<KeyRing, String> {
+    let keys = file.token_keys.iter().map(|key| TokenKey {
+        id: key.id,
+        secret: key.secret.0,
+        state: match key.state {
+            store::KeyState::Active => KeyState::Active,
+            store::KeyState::Retired if key.verifies(now) => KeyState::Retired,
+            store::KeyState::Retired | store::KeyState::Revoked => KeyState::Revoked,
+        },
+    });
+    KeyRing::new(&settings.account.mail_domain, keys.collect()).map_err(|error| format!("keys.json: {error}"))
+}
+
+/// Puts the attachments of a comment into the blob store before the plan that refers to them is committed.
+struct AttachmentKeeper<'a> {
+    store: &'a Store,
+    message: &'a InboundMessage,
+    kept: bool,
+}
+
+impl AttachmentKeeper<'_> {
+    fn keep_for(&mut self, has_comment: bool) -> Result<(), RunError> {
+        if has_comment && !self.kept {
+            for attachment in &self.message.attachments {
+                self.store.put_blob(&attachment.content)?;
+            }
+            self.kept = true;
+        }
+        Ok(())
+    }
+}

@@ -3,6 +3,7 @@
 //! Everything is read in one transaction; only the files of `blobs/` are looked at after it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rusqlite::{Connection, Row, Transaction};
 use serde::Serialize;
@@ -29,6 +30,26 @@ pub struct Books {
     /// Accepted is the sum of the fates, and nothing is in `problems`.
     pub balanced: bool,
     pub problems: Vec<String>,
+}
+
+impl fmt::Display for Books {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let listed = |map: &BTreeMap<String, u64>| -> String {
+            let entries: Vec<_> = map.iter().map(|(word, count)| format!("{word} {count}")).collect();
+            if entries.is_empty() { "0".to_owned() } else { entries.join(", ") }
+        };
+        writeln!(f, "accepted   {}", self.accepted)?;
+        writeln!(f, "  pending    {}", self.pending)?;
+        writeln!(f, "  done       {}", self.done)?;
+        writeln!(f, "  suspended  {}", self.suspended)?;
+        writeln!(f, "  discarded  {}", listed(&self.discarded))?;
+        writeln!(f, "  failed     {}", self.failed)?;
+        writeln!(f, "outbox     {}", listed(&self.outbox))?;
+        for problem in &self.problems {
+            writeln!(f, "problem: {problem}")?;
+        }
+        f.write_str(if self.balanced { "the books balance" } else { "THE BOOKS DO NOT BALANCE" })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -54,6 +54,17 @@ pub enum KeyState {
     Revoked,
 }
 
+impl KeyState {
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Retired => "retired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
 /// 32 random bytes, never shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub [u8; 32]);

@@ -22,6 +22,7 @@
 //! | `outbox` | promised mail: claim, record, retry |
 //! | `people` | makes the stored people equal to what files say |
 //! | `queries` | what commands and programs read |
+//! | `desk` | what commands and the start of the daemon ask beyond one row |
 //! | `rows` | rows to domain values and back |
 //! | `signal` | wakes plain threads |
 //! | `errors` | what can go wrong |
@@ -36,6 +37,7 @@ pub mod snapshot;
 mod blobs;
 mod books;
 mod checkpoint;
+mod desk;
 mod errors;
 mod inwork;
 mod journal;
@@ -50,7 +52,7 @@ mod writer;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use rusqlite::Transaction;
@@ -63,9 +65,11 @@ use self::readers::Readers;
 use self::sequences::Sequences;
 use self::writer::{Setup, Writer};
 use crate::domain::ids::JournalId;
+use crate::domain::snapshot::Directory;
 use crate::domain::time::Timestamp;
 
 pub use self::books::{Books, Depth};
+pub use self::desk::{RenderedLate, RetryAnswer, temporary_directory};
 pub use self::errors::{StoreError, WriteError};
 pub use self::inwork::{InWorkGuard, Recovered};
 pub use self::journal::AcceptError;
@@ -109,6 +113,10 @@ struct Inner {
     readers: Arc<Readers>,
     pending: Arc<Signal>,
     recovered: Recovered,
+    /// Agents, groups and organizations as last read.
+    directory: Mutex<Option<Arc<Directory>>>,
+    /// Changes made beside others hold it for reading; one that is made alone holds it for writing.
+    turns: RwLock<()>,
     /// `None` if the store was opened for reading only.
     write: Option<WriteSide>,
 }
@@ -176,6 +184,8 @@ impl Store {
             readers,
             pending: Arc::default(),
             recovered,
+            directory: Mutex::default(),
+            turns: RwLock::default(),
             write: Some(write),
         })))
     }
@@ -190,6 +200,8 @@ impl Store {
             readers: Arc::new(Readers::new(dir)),
             pending: Arc::default(),
             recovered: Recovered::default(),
+            directory: Mutex::default(),
+            turns: RwLock::default(),
             write: None,
         })))
     }

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use rusqlite::Connection;
 
 use crate::domain::ids::{
-    AuditId, CommentId, Fresh, JournalId, NotificationId, OutboxId, Salt, SuspendedId, TicketId, UserId,
+    AuditId, CommentId, Fresh, GroupId, JournalId, NotificationId, OrganizationId, OutboxId, Salt,
+    SuspendedId, TicketId, UserId,
 };
 
 /// How far ahead of the ids drawn the durable mark is set: one more row write in as many ids.
@@ -21,16 +22,28 @@ const BLOCK: i64 = 100;
 enum Sequence {
     Audit,
     Comment,
+    Group,
     Journal,
     Notification,
+    Organization,
     Outbox,
     Suspended,
     Ticket,
     User,
 }
 
-const NAMES: [&str; 8] =
-    ["audit", "comment", "journal", "notification", "outbox", "suspended", "ticket", "user"];
+const NAMES: [&str; 10] = [
+    "audit",
+    "comment",
+    "group",
+    "journal",
+    "notification",
+    "organization",
+    "outbox",
+    "suspended",
+    "ticket",
+    "user",
+];
 
 /// The first id of each sequence that is not durably taken.
 pub(super) type Covered = [i64; NAMES.len()];
@@ -115,6 +128,14 @@ fn set(conn: &Connection, name: &str, next: i64) -> rusqlite::Result<()> {
 impl FreshIds {
     pub(super) fn new(sequences: Arc<Sequences>) -> Self {
         Self { sequences }
+    }
+
+    pub fn group(&mut self) -> GroupId {
+        GroupId(self.sequences.draw(Sequence::Group))
+    }
+
+    pub fn organization(&mut self) -> OrganizationId {
+        OrganizationId(self.sequences.draw(Sequence::Organization))
     }
 }
 

@@ -11,7 +11,7 @@ use rusqlite::{Connection, Result};
 use super::rows::{self, execute_one, mail, people, tickets};
 use super::{outbox, rows::FateColumns};
 use crate::domain::fate::Fate;
-use crate::domain::ids::SuspendedId;
+use crate::domain::ids::{JournalId, SuspendedId};
 use crate::domain::people::RoleKind;
 use crate::domain::plan::{MailRecord, Plan, Precondition, Write};
 use crate::domain::time::Timestamp;
@@ -59,8 +59,14 @@ fn perform(conn: &Connection, write: &Write, now: Timestamp) -> Result<()> {
         Write::InsertOutbox(entry) => mail::insert_outbox(conn, entry, now),
         Write::InsertSuspended(held) => mail::insert_suspended(conn, held),
         Write::ReleaseSuspended(id) => release_suspended(conn, *id, now),
-        Write::SettleJournal { record, fate } => settle_journal(conn, record, fate, now),
-        Write::MarkBounced { outbox } => outbox::record_bounced(conn, *outbox, now),
+        Write::SettleJournal { journal, record, fate } => {
+            settle_journal(conn, *journal, fate, now)?;
+            record.as_ref().map_or(Ok(()), |record| remember_mail(conn, record))
+        }
+        Write::MarkBounced { reverse_path } => match outbox::find_by_reverse_path(conn, reverse_path)? {
+            Some(id) => outbox::record_bounced(conn, id, now),
+            None => Ok(()),
+        },
     }
 }
 
@@ -69,21 +75,25 @@ fn release_suspended(conn: &Connection, id: SuspendedId, now: Timestamp) -> Resu
     execute_one(conn, sql, (id.0, now.0))
 }
 
-fn settle_journal(conn: &Connection, record: &MailRecord, fate: &Fate, now: Timestamp) -> Result<()> {
+fn settle_journal(conn: &Connection, journal: JournalId, fate: &Fate, now: Timestamp) -> Result<()> {
     let FateColumns { state, detail, ticket, comment } = rows::fate_columns(fate);
     execute_one(
         conn,
-        "UPDATE journal SET state = ?2, detail = ?3, ticket = ?4, comment = ?5, decided_at = ?6,
-             author_key = ?7, message_id = ?8, message_hash = ?9, digest = ?10, digest_hash = ?11,
-             trust = ?12, token_ticket = ?13
+        "UPDATE journal SET state = ?2, detail = ?3, ticket = ?4, comment = ?5, decided_at = ?6
          WHERE id = ?1 AND state IN ('pending', 'suspended')",
+        (journal.0, state, detail, ticket, comment, now.0),
+    )
+}
+
+/// What a second delivery of the mail would share with it.
+fn remember_mail(conn: &Connection, record: &MailRecord) -> Result<()> {
+    execute_one(
+        conn,
+        "UPDATE journal SET author_key = ?2, message_id = ?3, message_hash = ?4, digest = ?5, digest_hash = ?6,
+             trust = ?7, token_ticket = ?8
+         WHERE id = ?1",
         (
             record.journal.0,
-            state,
-            detail,
-            ticket,
-            comment,
-            now.0,
             record.author.as_ref().map(|author| author.key()),
             record.message_id.as_ref().map(|id| &id.0),
             record.message_id.as_ref().map(rows::message_hash),

@@ -67,3 +67,13 @@ fn view(row: &Row<'_>) -> Result<JournalView> {
         audits: Vec::new(),
     })
 }
+
+/// What happened to the ticket because of a mail: the names of the events, in order.
+///
+/// # Errors
+/// If the database cannot be read.
+pub fn event_names(conn: &Connection, id: JournalId) -> Result<Vec<String>> {
+    let sql = "SELECT e.type FROM audits a JOIN events e ON e.audit = a.id
+               WHERE a.journal = ?1 ORDER BY a.id, e.position";
+    all(conn, sql, [id.0], |row| row.get(0))
+}

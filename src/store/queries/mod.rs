@@ -14,7 +14,7 @@ use super::rows::{first, optional_address, time};
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 
-pub use journal::{JournalView, journal_show};
+pub use journal::{JournalView, event_names, journal_show};
 pub use outbox::{OutboxDetail, OutboxView, outbox_list, outbox_show};
 pub use suspended::{SuspendedView, suspended_list, suspended_show};
 pub use tickets::{

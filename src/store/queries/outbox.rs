@@ -17,6 +17,8 @@ pub struct OutboxView {
     pub id: OutboxId,
     pub notification: NotificationId,
     pub ticket: TicketId,
+    /// The trigger's key, `follower` or `stayed-internal`.
+    pub rule: String,
     pub recipient: String,
     pub role: &'static str,
     pub state: &'static str,
@@ -36,7 +38,6 @@ pub struct OutboxView {
 pub struct OutboxDetail {
     #[serde(flatten)]
     pub mail: OutboxView,
-    pub rule: String,
     pub visibility: Visibility,
     pub comments: Vec<CommentId>,
     pub from: Mailbox,
@@ -54,14 +55,19 @@ pub struct OutboxDetail {
 /// # Errors
 /// If the database cannot be read.
 pub fn outbox_list(conn: &Connection, state: Option<OutboxState>, limit: u32) -> Result<Vec<OutboxView>> {
-    let sql = "SELECT * FROM outbox WHERE ?1 IS NULL OR state = ?1 ORDER BY id DESC LIMIT ?2";
+    let sql = "SELECT outbox.*, notifications.rule AS rule FROM outbox
+               JOIN notifications ON notifications.id = outbox.notification
+               WHERE ?1 IS NULL OR state = ?1 ORDER BY outbox.id DESC LIMIT ?2";
     all(conn, sql, (state.map(OutboxState::word), limit), view)
 }
+
+const SELECT_ONE: &str = "SELECT outbox.*, notifications.rule AS rule FROM outbox
+    JOIN notifications ON notifications.id = outbox.notification WHERE outbox.id = ?1";
 
 /// # Errors
 /// If the database cannot be read.
 pub fn outbox_show(conn: &Connection, id: OutboxId) -> Result<Option<OutboxDetail>> {
-    let Some(view) = first(conn, "SELECT * FROM outbox WHERE id = ?1", [id.0], view)? else {
+    let Some(view) = first(conn, SELECT_ONE, [id.0], view)? else {
         return Ok(None);
     };
     let Some(notification) = mail::notification(conn, view.notification)? else { return Ok(None) };
@@ -71,7 +77,6 @@ pub fn outbox_show(conn: &Connection, id: OutboxId) -> Result<Option<OutboxDetai
     };
     Ok(Some(OutboxDetail {
         mail: view,
-        rule: notification.rule,
         visibility: notification.visibility,
         comments: notification.comments,
         from: notification.from,
@@ -89,6 +94,7 @@ fn view(row: &Row<'_>) -> Result<OutboxView> {
         id: entry.id,
         notification: entry.notification,
         ticket: entry.ticket,
+        rule: row.get("rule")?,
         recipient: entry.recipient.to_string(),
         role: mail::role_word(entry.as_role),
         state: word(row, "state", OutboxState::from_word)?.word(),

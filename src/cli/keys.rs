@@ -1,0 +1,50 @@
+//! `postern keys`: list, rotate, revoke. Old keys verify until they are revoked.
+
+use clap::{Args, Subcommand};
+
+use super::output::{self, Exit, Failure};
+use super::{Place, world};
+use crate::control::Request;
+
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Show each key's number, age and state; never the secret
+    List(PlaceOnly),
+    /// Sign with a new key from now on; mails sent before stay valid
+    Rotate(PlaceOnly),
+    /// Stop believing a key: references signed with it no longer find tickets
+    Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+pub struct PlaceOnly {
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct Revoke {
+    id: u8,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub fn run(command: &KeysCommand) -> Result<Exit, Failure> {
+    match command {
+        KeysCommand::List(PlaceOnly { place }) => {
+            let keys = world::read_only(place)?.keys();
+            let rows: Vec<_> = keys
+                .token_keys
+                .iter()
+                .map(|key| vec![key.id.to_string(), key.state.word().to_owned(), key.created_at.rfc3339()])
+                .collect();
+            output::print(&output::table(&["KEY", "STATE", "MADE"], &rows))
+        }
+        KeysCommand::Rotate(PlaceOnly { place }) => {
+            output::print_json(&world::write(place, Request::RotateKey)?)
+        }
+        KeysCommand::Revoke(Revoke { id, place }) => {
+            output::print_json(&world::write(place, Request::RevokeKey { id: *id })?)
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The deciders: plain threads that take up pending mail in order (DESIGN §2).
+//!
+//! A mail that panics the code is tried three times and then failed; the next mail goes on meanwhile. Before a row is
+//! worked on its number goes into the in-work file, so that a crash of the whole process names its suspects too.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::domain::fate::Fate;
+use crate::domain::ids::JournalId;
+use crate::intake;
+use crate::message;
+use crate::telemetry;
+
+use super::Pipeline;
+use super::scheduler::{Scheduler, Ties};
+
+const LOAD_AT_ONCE: usize = 256;
+
+#[derive(Debug)]
+pub struct Workers {
+    scheduler: Arc<Scheduler>,
+    pipeline: Pipeline,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts `count` deciders and a loader that queues what is pending now and what is accepted from now on.
+    /// `suspects` were in work when the process died before.
+    ///
+    /// # Errors
+    /// If a thread cannot be started.
+    pub fn start(pipeline: &Pipeline, count: usize, suspects: Vec<JournalId>) -> std::io::Result<Self> {
+        let scheduler = Arc::new(Scheduler::new(suspects));
+        let mut threads = Vec::new();
+        for slot in 0..count.max(1) {
+            let (pipeline, scheduler) = (pipeline.clone(), Arc::clone(&scheduler));
+            let thread = std::thread::Builder::new().name(format!("decider-{slot}"));
+            threads.push(thread.spawn(move || work(slot, &pipeline, &scheduler))?);
+        }
+        let (loading, scheduler_of_loader) = (pipeline.clone(), Arc::clone(&scheduler));
+        let loader = std::thread::Builder::new().name("loader".to_owned());
+        threads.push(loader.spawn(move || load(&loading, &scheduler_of_loader))?);
+        Ok(Self { scheduler, pipeline: pipeline.clone(), threads })
+    }
+
+    /// Blocks until every mail accepted before the call is settled.
+    pub fn drain(&self) {
+        while queue_pending(&self.pipeline, &self.scheduler) > 0 {}
+        self.scheduler.drain();
+    }
+
+    /// Lets each decider finish the mail it has, and waits for them. What is pending stays in the store.
+    pub fn stop(self) {
+        self.scheduler.stop();
+        self.pipeline.store.subscribe().ring();
+        for thread in self.threads {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Queues pending rows as they are accepted.
+fn load(pipeline: &Pipeline, scheduler: &Scheduler) {
+    let bell = pipeline.store.subscribe();
+    while !scheduler.is_stopping() {
+        let rings = bell.rings();
+        if queue_pending(pipeline, scheduler) == 0 {
+            let _ = bell.wait(rings, Duration::from_secs(5));
+        }
+    }
+}
+
+/// Queues the next pending rows; answers how many there were.
+fn queue_pending(pipeline: &Pipeline, scheduler: &Scheduler) -> usize {
+    match pipeline.store.pending_after(scheduler.newest(), LOAD_AT_ONCE) {
+        Ok(rows) => {
+            let count = rows.len();
+            scheduler.queue(rows);
+            count
+        }
+        Err(error) => {
+            telemetry::store_trouble("reading pending mail", &error.to_string());
+            std::thread::sleep(Duration::from_millis(500));
+            0
+        }
+    }
+}
+
+fn work(slot: usize, pipeline: &Pipeline, scheduler: &Scheduler) {
+    while let Some(row) = scheduler.take() {
+        let in_work = pipeline.store.in_work(slot, row);
+        let ended = catch_unwind(AssertUnwindSafe(|| decide(pipeline, scheduler, row)));
+        match ended {
+            Ok(Ok(())) => scheduler.finish(row),
+            Ok(Err(trouble)) => {
+                telemetry::store_trouble("deciding a mail", &trouble);
+                std::thread::sleep(Duration::from_millis(500));
+                scheduler.put_back(row, false);
+            }
+            Err(panic) => blame(pipeline, scheduler, row, &panic_text(panic.as_ref())),
+        }
+        drop(in_work);
+    }
+}
+
+/// One row, from reading it to its commit. An error is trouble with the store: the row is tried again, unblamed.
+fn decide(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<(), String> {
+    let Some(entry) = pipeline.store.entry(row).map_err(|error| error.to_string())? else { return Ok(()) };
+    if entry.fate != Fate::Pending {
+        return Ok(());
+    }
+    let message = message::parse(&entry.raw);
+    let wait = |prepared: &intake::Prepared<'_>| {
+        scheduler.wait_for_turn(row, &Ties::of(&message, prepared.claimed_tickets()));
+    };
+    pipeline.decide_message(&entry, &message, None, wait).map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// The poison rule: an unclean end counts; the third is the last.
+fn blame(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId, panic: &str) {
+    let attempts = pipeline.store.entry(row).ok().flatten().map_or(0, |entry| entry.attempts);
+    telemetry::message_failed(row, attempts + 1, &format!("panicked: {panic}"));
+    match pipeline.store.add_attempt(row, pipeline.clock.now()) {
+        Ok(Fate::Pending) => scheduler.put_back(row, true),
+        Ok(_) => scheduler.finish(row),
+        Err(error) => {
+            telemetry::store_trouble("counting an attempt", &error.to_string());
+            scheduler.put_back(row, true);
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,128 @@
+//! One way for every change: snapshot ► function ► commit ► again if something it relied on has changed (DESIGN §2).
+
+use std::sync::{Arc, PoisonError};
+
+use rusqlite::{Connection, Transaction};
+
+use super::commit::{self, Conflict};
+use super::{Priority, Store, StoreError, WriteError, snapshot};
+use crate::domain::ids::Fresh;
+use crate::domain::plan::Plan;
+use crate::domain::snapshot::{Directory, Lookup, Snapshot};
+use crate::domain::time::Timestamp;
+
+/// Tries beside others; after that the change is made alone.
+const TRIES_BESIDE_OTHERS: usize = 3;
+/// Alone, only the files' people and operators can be in the way: a few more tries outlast them.
+const TRIES_ALONE: usize = 5;
+
+/// Why a change was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// What the change relies on is no longer so, however often it is made again.
+    #[error("{0}")]
+    Conflict(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The function that makes the plan could not.
+    #[error("{0}")]
+    Unplanned(String),
+}
+
+impl Store {
+    /// Everything the lookup asks about, as of one instant.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn snapshot(&self, lookup: &Lookup) -> Result<Snapshot, StoreError> {
+        self.read(|tx| {
+            let directory = self.directory(tx)?;
+            snapshot::load(tx, lookup, directory)
+        })
+        .map_err(failed)
+    }
+
+    /// Reads what `lookup` asks, lets `make` turn it into a plan, and commits the plan; from the start again when a
+    /// precondition of the plan no longer holds. `make` must be pure but for ids: it may be called several times.
+    ///
+    /// # Errors
+    /// If the database fails, `make` fails, or the change keeps conflicting.
+    pub fn run<T>(
+        &self,
+        lookup: &Lookup,
+        now: Timestamp,
+        mut make: impl FnMut(&Snapshot, &mut dyn Fresh) -> Result<(Plan, T), RunError>,
+    ) -> Result<T, RunError> {
+        let mut conflict = None;
+        for attempt in 0..TRIES_BESIDE_OTHERS + TRIES_ALONE {
+            // Held for reading by everybody who works beside others, for writing by the one who works alone.
+            let (_beside, _alone);
+            if attempt < TRIES_BESIDE_OTHERS {
+                _beside = Some(self.0.turns.read().unwrap_or_else(PoisonError::into_inner));
+                _alone = None;
+            } else {
+                _beside = None;
+                _alone = Some(self.0.turns.write().unwrap_or_else(PoisonError::into_inner));
+            }
+            let snapshot = self.snapshot(lookup)?;
+            let mut fresh = self.fresh()?;
+            let (plan, answer) = make(&snapshot, &mut fresh)?;
+            match self.commit(plan, now)? {
+                Ok(()) => return Ok(answer),
+                Err(found) => conflict = Some(found),
+            }
+        }
+        Err(RunError::Conflict(match conflict {
+            Some(Conflict { precondition }) => {
+                format!("something else changed it meanwhile: {precondition:?}")
+            }
+            None => "something else changed it meanwhile".to_owned(),
+        }))
+    }
+
+    /// A question to the database, as of one instant.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn ask<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        self.read(|tx| question(tx)).map_err(failed)
+    }
+
+    /// A job on the writer thread whose only trouble can be the database. Blocks until it is committed.
+    ///
+    /// # Errors
+    /// If the job or its commit fails; then nothing was written.
+    pub fn tell<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.write(Priority::Other, move |tx| job(tx)).map_err(|error| match error {
+            WriteError::Job(error) => failed(error),
+            WriteError::Store(error) => error,
+        })
+    }
+
+    /// Commits a plan, or answers which of its preconditions does not hold.
+    fn commit(&self, plan: Plan, now: Timestamp) -> Result<Result<(), Conflict>, StoreError> {
+        if plan.writes.is_empty() && plan.preconditions.is_empty() {
+            return Ok(Ok(()));
+        }
+        self.tell(move |db| commit::apply(db, &plan, now))
+    }
+
+    /// Agents, groups and organizations: read again only when their version has changed.
+    fn directory(&self, tx: &Transaction<'_>) -> rusqlite::Result<Arc<Directory>> {
+        let version = snapshot::directory_version(tx)?;
+        let mut known = self.0.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(directory) = known.as_ref().filter(|directory| directory.version == version) {
+            return Ok(Arc::clone(directory));
+        }
+        let directory = Arc::new(snapshot::directory(tx)?);
+        *known = Some(Arc::clone(&directory));
+        Ok(directory)
+    }
+}
+
+fn failed(error: rusqlite::Error) -> StoreError {
+    StoreError::from(error)
+}
