@@ -80,7 +80,6 @@ fn the_sample_differs_from_the_defaults_only_where_it_says_so() {
     assert_eq!(expected.listeners[0].trust, TrustSource::None, "nobody is believed by default");
     expected.listeners[0].trust = TrustSource::Upstream;
     expected.people = sample.people.clone();
-    expected.triggers = sample.triggers.clone();
     expected.files = sample.files.clone();
     assert_eq!(sample, expected);
     assert_eq!(sample.warnings(), [""; 0]);
@@ -153,6 +152,7 @@ fn without_a_file_the_safe_defaults_hold() {
     assert_eq!(config.delivery.smarthost, None);
     assert_eq!(config.settings.support_addresses[0].address.to_string(), "support@localhost");
     assert_eq!(config.data, Path::new("./data"));
+    assert!(!config.triggers.is_empty(), "the standard triggers have no fault");
     assert_eq!(Config { files: Vec::new(), ..loaded("") }, config);
 }
 
@@ -214,6 +214,14 @@ fn all_faults_of_all_files_are_told_at_once() {
             "people.toml:4: people.addresses: `ada` is not a mail address: there is no `@`, expected `name@domain`",
         ]
     );
+}
+
+#[test]
+fn triggers_are_read_from_the_file_beside() {
+    let config = Folder::new(&[("postern.toml", ""), ("triggers.toml", "")]).load();
+    assert_eq!(config.triggers, [], "an empty file has none; without the file there is the standard set");
+    let faults = Folder::new(&[("postern.toml", ""), ("triggers.toml", "[[trigger]]\nnme = 1\n")]).faults();
+    assert!(faults.iter().all(|fault| fault.starts_with("triggers.toml:")), "{faults:?}");
 }
 
 #[test]
