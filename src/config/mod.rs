@@ -1,4 +1,3 @@
 //! (being written)
 
-mod rule_words;
 pub mod rules;
