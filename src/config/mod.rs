@@ -8,7 +8,6 @@ mod check;
 mod document;
 mod file;
 mod people;
-mod rule_words;
 pub mod rules;
 mod values;
 
@@ -24,9 +23,10 @@ use crate::domain::people::{People, PersonEntry, RoleKind};
 use crate::domain::rule::Trigger;
 use crate::domain::settings::Settings;
 
-pub use document::{ConfigError, Source, nearest, read};
+pub use document::ConfigError;
 pub use values::Secret;
 
+use document::{Source, read};
 use file::File;
 use values::{at_least, domain, seconds};
 
