@@ -1,3 +1,5 @@
+//! Applying command blocks: reference/mail-api.md §9, and the system rules behind it.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

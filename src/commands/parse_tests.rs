@@ -1,3 +1,5 @@
+//! Reading command blocks: reference/mail-api.md §9, and the doubts around it.
+
 use super::*;
 
 /// The block as text: a line per command, then `---`, then the body.

@@ -8,6 +8,7 @@ mod check;
 mod document;
 mod file;
 mod people;
+pub mod rules;
 mod values;
 
 use std::fmt;
@@ -22,15 +23,17 @@ use crate::domain::people::{People, PersonEntry, RoleKind};
 use crate::domain::rule::Trigger;
 use crate::domain::settings::Settings;
 
-pub use document::{ConfigError, Source, nearest, read};
+pub use document::ConfigError;
 pub use values::Secret;
 
+use document::{Source, read};
 use file::File;
 use values::{at_least, domain, seconds};
 
 /// The file that is read if none is named.
 pub const DEFAULT_FILE: &str = "./config/postern.toml";
 const PEOPLE_FILE: &str = "people.toml";
+const TRIGGERS_FILE: &str = "triggers.toml";
 
 /// Everything that files say, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +50,7 @@ pub struct Config {
     /// Threads that decide mails; 0 is one per core.
     pub deciders: usize,
     pub people: People,
+    /// In the order in which they run; without a `triggers.toml`, the standard set.
     pub triggers: Vec<Trigger>,
     /// The files it was read from; none for the built-in defaults.
     pub files: Vec<PathBuf>,
@@ -162,10 +166,12 @@ impl fmt::Display for ConfigErrors {
 impl std::error::Error for ConfigErrors {}
 
 impl Default for Config {
-    /// What holds without any file: loopback only, nobody is believed, no agents, notifications as files.
+    /// What holds without any file: loopback only, nobody is believed, no agents, the standard triggers,
+    /// notifications as files.
     fn default() -> Self {
         let nowhere = Source { file: Path::new(DEFAULT_FILE), text: "" };
-        File::default().into_config(nowhere, &mut Vec::new())
+        let triggers = standard_triggers();
+        Self { triggers, ..File::default().into_config(nowhere, &mut Vec::new()) }
     }
 }
 
@@ -201,31 +207,46 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigErrors> {
         return Ok(Config::default());
     };
     let mut faults = Vec::new();
-    let mut config = match read_text(path) {
-        Ok(text) => {
-            let source = Source { file: path, text: &text };
-            read::<File>(source, &mut faults).map(|file| file.into_config(source, &mut faults))
-        }
-        Err(fault) => return Err(ConfigErrors(vec![fault])),
-    };
     let mut files = vec![path.to_owned()];
-    let people_file = path.with_file_name(PEOPLE_FILE);
-    let mut people = People::default();
-    if people_file.exists() {
-        match read_text(&people_file) {
-            Ok(text) => {
-                let source = Source { file: &people_file, text: &text };
-                let settings = config.as_ref().map(|config| &config.settings);
-                people = people::parse(source, settings, &mut faults).unwrap_or_default();
-            }
-            Err(fault) => faults.push(fault),
+    let config = read_text(path, &mut faults).and_then(|text| {
+        let source = Source { file: path, text: &text };
+        read::<File>(source, &mut faults).map(|file| file.into_config(source, &mut faults))
+    });
+    let mut beside = |name: &str, faults: &mut Vec<ConfigError>| {
+        let file = path.with_file_name(name);
+        let text = file.exists().then(|| read_text(&file, faults)).flatten()?;
+        files.push(file.clone());
+        Some((file, text))
+    };
+    let people = beside(PEOPLE_FILE, &mut faults).and_then(|(file, text)| {
+        let settings = config.as_ref().map(|config| &config.settings);
+        people::parse(Source { file: &file, text: &text }, settings, &mut faults)
+    });
+    let triggers = beside(TRIGGERS_FILE, &mut faults)
+        .map_or_else(standard_triggers, |(file, text)| triggers(&file, &text, &mut faults));
+    match config {
+        Some(config) if faults.is_empty() => {
+            Ok(Config { people: people.unwrap_or_default(), triggers, files, ..config })
         }
-        files.push(people_file);
-    }
-    match config.take() {
-        Some(config) if faults.is_empty() => Ok(Config { people, files, ..config }),
         _ => Err(ConfigErrors(faults)),
     }
+}
+
+fn triggers(file: &Path, text: &str, faults: &mut Vec<ConfigError>) -> Vec<Trigger> {
+    rules::parse_triggers(&file.display().to_string(), text).unwrap_or_else(|errors| {
+        faults.extend(errors.into_iter().map(|error| ConfigError {
+            file: file.to_owned(),
+            line: Some(error.line),
+            key: error.key,
+            message: format!("found `{}`, expected {}", error.found, error.expected),
+        }));
+        Vec::new()
+    })
+}
+
+/// What runs where no file says otherwise; a test holds that it has no fault.
+fn standard_triggers() -> Vec<Trigger> {
+    triggers(Path::new(TRIGGERS_FILE), rules::STANDARD_TRIGGERS, &mut Vec::new())
 }
 
 /// The effective configuration as a `postern.toml` would say it, passwords masked.
@@ -234,11 +255,12 @@ pub fn describe(config: &Config) -> String {
     toml::to_string(&File::from(config)).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
 }
 
-fn read_text(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|error| ConfigError {
+fn read_text(path: &Path, faults: &mut Vec<ConfigError>) -> Option<String> {
+    let fault = |error| ConfigError {
         file: path.to_owned(),
         line: None,
         key: String::new(),
         message: format!("cannot be read: {error}"),
-    })
+    };
+    std::fs::read_to_string(path).map_err(|error| faults.push(fault(error))).ok()
 }

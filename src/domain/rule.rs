@@ -4,7 +4,7 @@
 //! (reference/triggers-and-automations.md parts C and D), so a rule that was loaded can always be evaluated.
 //! `config/triggers.toml` has a form of its own, `field operator value`; `crate::config::rules` turns it into this.
 //!
-//! People are named by mail address and groups and organizations by name; both are looked up at the moment a
+//! KnownPeople are named by mail address and groups and organizations by name; both are looked up at the moment a
 //! rule runs, and one that does not exist equals nothing.
 
 use std::collections::BTreeSet;
@@ -322,12 +322,12 @@ impl NotificationTarget {
 
 /// Who exists at the moment a rule runs: everybody in the snapshot, and those the same change introduces.
 #[derive(Clone, Copy, Debug)]
-pub struct People<'a> {
+pub struct KnownPeople<'a> {
     pub snapshot: &'a Snapshot,
     pub newcomers: &'a [User],
 }
 
-impl<'a> People<'a> {
+impl<'a> KnownPeople<'a> {
     #[must_use]
     pub fn user(&self, id: UserId) -> Option<&'a User> {
         self.newcomers.iter().find(|user| user.id == id).or_else(|| self.snapshot.user(id))

@@ -11,7 +11,7 @@ mod triggers;
 
 use crate::domain::event::AuditEvent;
 use crate::domain::ids::UserId;
-use crate::domain::rule::{NotificationIntent, People};
+use crate::domain::rule::{KnownPeople, NotificationIntent};
 use crate::domain::ticket::{Channel, Ticket, Visibility};
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
@@ -28,7 +28,7 @@ pub struct UpdateContext<'a> {
     /// The current user: who made the update; none if the system did.
     pub actor: Option<UserId>,
     pub via: Channel,
-    pub people: People<'a>,
+    pub people: KnownPeople<'a>,
     pub now: Timestamp,
 }
 

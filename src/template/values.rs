@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 
 use crate::domain::ids::{CommentId, UserId};
 use crate::domain::people::User;
-use crate::domain::rule::People;
+use crate::domain::rule::KnownPeople;
 use crate::domain::settings::AccountSettings;
 use crate::domain::ticket::{Channel, Comment, Priority, Status, Ticket, TicketType, Visibility};
 use crate::domain::time::Timestamp;
@@ -49,7 +49,7 @@ pub struct ValuesInput<'a> {
     pub ticket: &'a Ticket,
     /// Oldest first, the one that came with the update included.
     pub comments: &'a [Comment],
-    pub people: People<'a>,
+    pub people: KnownPeople<'a>,
     /// Who made the update; none if the system did.
     pub current_user: Option<UserId>,
     pub account: &'a AccountSettings,
