@@ -1,6 +1,13 @@
 //! Triggers over updates: the cases of reference/triggers-and-automations.md part J, by number, and that any set of
 //! triggers comes to an end.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -410,6 +417,8 @@ fn any_trigger() -> impl Strategy<Value = (String, String)> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Any set of triggers ends, each fires at most once, the ticket stays sound, and each event changed something.
     #[test]
     fn any_set_of_triggers_comes_to_an_end(

@@ -1,8 +1,11 @@
 //! Filters: the library's, each behind a guard that knows what it may grow to before it runs.
 //!
 //! The guard refuses numbers whose arithmetic could overflow and date formats with absurd widths (the library would
-//! panic or fill memory), pays for the work, and lets a filter that cannot take "nothing" answer "nothing". `sort` is
-//! not offered: its comparison is no order for mixed values, which may panic; `sort_natural` is sound.
+//! panic or fill memory), pays for the work, and lets a filter that cannot take "nothing" answer "nothing".
+//!
+//! The library keeps objects in no order, so the text of one would differ from run to run: as text they count as
+//! nothing. `sort` and `sort_natural` are not offered: the first is no order for mixed values, which may panic, and
+//! both order objects by their text.
 
 use std::fmt;
 
@@ -22,7 +25,9 @@ const LIST_MAX: u64 = 1024 * 1024;
 /// Whole numbers that calculate safely: the product of two fits 64 bits.
 const NUMBER_MAX: u64 = 1_000_000_000;
 
-/// Appended to each placeholder of an HTML template (`source::with_escaping`).
+/// Appended to each placeholder (`source::prepare`): what is shown of a value, …
+pub(super) const SHOW_VALUE: &str = "show_value";
+/// … and in an HTML template, escaped.
 pub(super) const ESCAPE_VALUE: &str = "escape_value";
 
 macro_rules! guarded {
@@ -33,22 +38,24 @@ macro_rules! guarded {
 
 pub(super) fn register(registry: &mut PluginRegistry<Box<dyn ParseFilter>>) {
     guarded!(registry:
-        Sum(Append, Prepend, Capitalize, Concat, Compact, Default, Downcase, First, Last, Lstrip, Map, Remove,
-            RemoveFirst, ReplaceFirst, Reverse, Rstrip, Size, SortNatural, Split, Strip, StripHtml,
-            StripNewlines, Upcase, UrlDecode, Where)
+        Sum(Append, Prepend, Capitalize, Downcase, Lstrip, Remove, RemoveFirst, ReplaceFirst, Rstrip, Split, Strip,
+            StripHtml, StripNewlines, Upcase, UrlDecode)
+        Items(Concat, Compact, Default, First, Last, Map, Reverse, Size, Where)
+        Unique(Uniq)
         Triple(UrlEncode)
         Replace(Replace)
         Join(Join)
         Number(Abs, AtLeast, AtMost, Ceil, DividedBy, Floor, Minus, Modulo, Plus, Round, Slice, Times, Truncate,
             TruncateWords)
         Date(Date)
-        Square(Uniq)
     );
     for name in ["escape", "escape_once", "newline_to_br"] {
         let filter = Own { name, run: |value| value.to_value() };
         registry.register(name.to_owned(), filter.into());
     }
-    let escape = Own { name: ESCAPE_VALUE, run: |value| Value::scalar(html::from_text(&value.to_kstr())) };
+    let show = Own { name: SHOW_VALUE, run: |value| Value::scalar(text_of(value)) };
+    registry.register(SHOW_VALUE.to_owned(), show.into());
+    let escape = Own { name: ESCAPE_VALUE, run: |value| Value::scalar(html::from_text(&text_of(value))) };
     registry.register(ESCAPE_VALUE.to_owned(), escape.into());
 }
 
@@ -74,8 +81,22 @@ enum Growth {
     /// Calculates, or counts characters.
     Number,
     Date,
-    /// Compares each item with each.
-    Square,
+    /// Works on lists of any values.
+    Items,
+    /// And compares each item with each.
+    Unique,
+}
+
+/// The text of a value: of a list, that of its items; of an object, nothing.
+fn text_of(value: &dyn ValueView) -> String {
+    if let Some(list) = value.as_array() {
+        return list.values().map(text_of).collect();
+    }
+    if value.is_object() || value.is_nil() { String::new() } else { value.to_kstr().into_string() }
+}
+
+fn holds_objects(value: &dyn ValueView) -> bool {
+    value.is_object() || value.as_array().is_some_and(|list| list.values().any(holds_objects))
 }
 
 #[derive(Clone)]
@@ -121,14 +142,21 @@ impl Filter for GuardedFilter {
         let now =
             (self.growth == Growth::Date && is_now(input)).then(|| runtime.get(&[NOW.into()])).transpose()?;
         let input = now.as_ref().map_or(input, ValueCow::as_view);
+        let takes_text = !matches!(self.growth, Growth::Items | Growth::Unique);
+        let input = if takes_text && holds_objects(input) { &Value::Nil } else { input };
+        if takes_text && arguments.iter().any(|argument| holds_objects(argument.as_view())) {
+            return Err(fail(runtime, "a filter was given an object: expected a text or a number"));
+        }
         let estimate = self.growth.estimate(input, &arguments).map_err(|what| fail(runtime, what))?;
-        charge(runtime, 1 + size(input) / 64 + estimate.work / 64);
-        check(runtime)?;
-        if estimate.octets > if input.is_array() { LIST_MAX } else { VALUE_MAX } {
+        if estimate > if input.is_array() { LIST_MAX } else { VALUE_MAX } {
             return Err(fail(runtime, "a value grows too long: expected at most 65536 octets"));
         }
+        let comparisons =
+            if self.growth == Growth::Unique { items(input).saturating_mul(estimate) } else { 0 };
+        charge(runtime, 1 + estimate / 64 + comparisons / 64);
+        check(runtime)?;
         let answer = match self.filter.evaluate(input, runtime) {
-            Err(_) if input.is_nil() => Value::Nil,
+            Err(_) if size(input) == 0 => Value::Nil,
             answer => answer?,
         };
         if answer.as_array().is_some_and(|list| usize::try_from(list.size()).is_ok_and(|n| n > ITEMS_MAX)) {
@@ -145,27 +173,19 @@ fn is_now(value: &dyn ValueView) -> bool {
     text.eq_ignore_ascii_case(NOW) || text.eq_ignore_ascii_case("today")
 }
 
-struct Estimate {
-    octets: u64,
-    work: u64,
-}
-
 impl Growth {
     fn estimate(
         self,
         input: &dyn ValueView,
         arguments: &[ValueCow],
-    ) -> std::result::Result<Estimate, &'static str> {
+    ) -> std::result::Result<u64, &'static str> {
         let own = size(input);
         let sum = arguments.iter().fold(own, |sum, argument| sum.saturating_add(size(argument.as_view())));
         let octets = match self {
-            Self::Sum | Self::Square => sum,
+            Self::Sum | Self::Items | Self::Unique => sum,
             Self::Triple => sum.saturating_mul(3),
             Self::Replace => sum.saturating_add(replaced(input, arguments)),
-            Self::Join => {
-                let items = input.as_array().map_or(0, |list| list.size().unsigned_abs());
-                own.saturating_add(items.saturating_mul(sum.saturating_sub(own)))
-            }
+            Self::Join => own.saturating_add(items(input).saturating_mul(sum.saturating_sub(own))),
             Self::Number => {
                 let numbers = arguments.iter().map(ValueCow::as_view).chain([input]);
                 if numbers
@@ -185,10 +205,12 @@ impl Growth {
                 sum.saturating_mul(100)
             }
         };
-        let items = input.as_array().map_or(1, |list| list.size().unsigned_abs());
-        let work = if self == Self::Square { octets.saturating_mul(items) } else { octets };
-        Ok(Estimate { octets, work })
+        Ok(octets)
     }
+}
+
+fn items(value: &dyn ValueView) -> u64 {
+    value.as_array().map_or(0, |list| list.size().unsigned_abs())
 }
 
 /// What `replace` adds at most: the replacement, as often as the search text occurs.

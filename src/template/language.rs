@@ -34,7 +34,7 @@ pub(super) fn language(weight: u64) -> Language {
     register_block(&mut language, Nested { block: stdlib::IfBlock, depth: depth.clone() });
     register_block(&mut language, Nested { block: stdlib::UnlessBlock, depth: depth.clone() });
     register_block(&mut language, Nested { block: stdlib::CaseBlock, depth: depth.clone() });
-    register_block(&mut language, Nested { block: stdlib::CommentBlock, depth: depth.clone() });
+    register_block(&mut language, Nested { block: CommentBlock, depth: depth.clone() });
     register_block(&mut language, Nested { block: CaptureBlock, depth: depth.clone() });
     let for_block = ForBlock { weight, loops: depth.loops.clone() };
     register_block(&mut language, Nested { block: for_block, depth });
@@ -82,6 +82,35 @@ impl<B: ParseBlock + Clone + 'static> ParseBlock for Nested<B> {
 
     fn reflection(&self) -> &dyn BlockReflection {
         self.block.reflection()
+    }
+}
+
+/// `{% comment %}…{% endcomment %}`: what stands in it is skipped, not read. (The library's own goes on reading after a
+/// mistake in it, and panics at the end of the file.)
+#[derive(Clone)]
+struct CommentBlock;
+
+impl BlockReflection for CommentBlock {
+    fn start_tag(&self) -> &'static str {
+        "comment"
+    }
+    fn end_tag(&self) -> &'static str {
+        "endcomment"
+    }
+    fn description(&self) -> &'static str {
+        ""
+    }
+}
+
+impl ParseBlock for CommentBlock {
+    fn parse(&self, mut tag: TagTokenIter, mut body: TagBlock, _: &Language) -> Result<Box<dyn Renderable>> {
+        tag.expect_nothing()?;
+        while body.next()?.is_some() {}
+        Ok(Box::new(Elements::new(Vec::new())))
+    }
+
+    fn reflection(&self) -> &dyn BlockReflection {
+        self
     }
 }
 
@@ -291,7 +320,7 @@ impl Renderable for For {
     }
 }
 
-/// What a loop walks over: a list; the pairs of an object; one value alone.
+/// What a loop walks over: a list; the pairs of an object, by name; one value alone.
 fn items<'v>(list: &'v ValueCow<'v>) -> Vec<ValueCow<'v>> {
     let view = list.as_view();
     if let Some(list) = view.as_array() {
@@ -299,7 +328,10 @@ fn items<'v>(list: &'v ValueCow<'v>) -> Vec<ValueCow<'v>> {
     }
     if let Some(object) = view.as_object() {
         let pair = |key: String, value: &dyn ValueView| Value::array([Value::scalar(key), value.to_value()]);
-        return object.iter().map(|(key, value)| ValueCow::Owned(pair(key.into_string(), value))).collect();
+        let mut fields: Vec<(String, &dyn ValueView)> =
+            object.iter().map(|(key, value)| (key.into_string(), value)).collect();
+        fields.sort_by(|(left, _), (right, _)| left.cmp(right));
+        return fields.into_iter().map(|(key, value)| ValueCow::Owned(pair(key, value))).collect();
     }
     if view.is_nil() { Vec::new() } else { vec![ValueCow::Borrowed(view)] }
 }

@@ -83,7 +83,7 @@ impl Template {
     pub fn compile(source: &str) -> Result<Self, TemplateError> {
         let pieces = source::split(source)?;
         let is_html = source::is_html(&pieces);
-        let prepared = if is_html { source::with_escaping(&pieces) } else { source.to_owned() };
+        let prepared = source::prepare(&pieces, is_html);
         let weight = source::weight(&pieces);
         source::check(&pieces, &prepared, weight)?;
         let elements = parser::parse(&prepared, &language::language(weight))

@@ -171,21 +171,23 @@ fn starts_with_tag(after: &str) -> bool {
     ends_like_a_tag && TAGS.contains(&name.as_str())
 }
 
-/// The source with `| escape_value` at the end of each placeholder. What `capture` collected is HTML already: its
-/// placeholders were escaped when it was made.
-pub(super) fn with_escaping(pieces: &[Piece]) -> String {
-    let captured = captured(pieces);
-    let escaped = pieces.iter().map(|piece| match piece.kind {
-        Kind::Placeholder if !captured.contains(&inner(piece)) => {
-            let (body, close) = match piece.text.strip_suffix("-}}") {
-                Some(body) => (body, "-}}"),
-                None => (piece.text.strip_suffix("}}").unwrap_or(piece.text), "}}"),
-            };
-            format!("{body} | {} {close}", filters::ESCAPE_VALUE)
+/// The source with a last filter on each placeholder, that makes a text of its value and escapes it in HTML. What
+/// `capture` collected for HTML stays as it is: its placeholders were escaped when it was made.
+pub(super) fn prepare(pieces: &[Piece], is_html: bool) -> String {
+    let captured = if is_html { captured(pieces) } else { Vec::new() };
+    let escaped = if is_html { filters::ESCAPE_VALUE } else { filters::SHOW_VALUE };
+    let prepared = pieces.iter().map(|piece| {
+        if piece.kind != Kind::Placeholder {
+            return piece.text.to_owned();
         }
-        _ => piece.text.to_owned(),
+        let filter = if captured.contains(&inner(piece)) { filters::SHOW_VALUE } else { escaped };
+        let (body, close) = match piece.text.strip_suffix("-}}") {
+            Some(body) => (body, "-}}"),
+            None => (piece.text.strip_suffix("}}").unwrap_or(piece.text), "}}"),
+        };
+        format!("{body} | {filter} {close}")
     });
-    escaped.collect()
+    prepared.collect()
 }
 
 /// Names that only `capture` ever sets.
