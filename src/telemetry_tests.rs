@@ -52,8 +52,8 @@ fn log_every_event() {
         rule: Some("end-user"),
         identified_by: Some("address-token"),
         sender_trust: SenderTrust::None,
-        commands: &["status", "tags"],
-        triggers: &["notify-assignee"],
+        commands: &["status=applied".to_owned(), "tags=applied".to_owned()],
+        triggers: &["notify-assignee".to_owned()],
         duration: second,
     });
     message_failed(JournalId(1), 3, "crashed");

@@ -8,10 +8,11 @@ use toml::Spanned;
 
 use crate::domain::mail::TrustSource;
 use crate::domain::people::People;
-use crate::domain::settings::{AccountSettings, Settings, SupportAddress, Texts};
+use crate::domain::settings::{AccountSettings, Settings, SupportAddress};
 
 use super::document::{ConfigError, Source};
 use super::file::{Delivery, File, Listener, SmarthostFile, SupportEntry, Trust, TrustEntry, unplaced};
+use super::locale;
 use super::{Config, Credentials, DeliveryConfig, ListenerSettings, Secret, Smarthost, TlsMode};
 
 /// `+id` and a token of at most 32 characters (DESIGN §5) must fit behind a support address's local part.
@@ -46,7 +47,7 @@ impl File {
                 collaborators: self.collaborators,
                 tickets: self.tickets,
                 notifications: self.notifications,
-                texts: Texts::default(),
+                texts: locale::english(),
             },
             server,
             listeners: check.listeners(self.listeners),

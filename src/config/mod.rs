@@ -7,6 +7,7 @@
 mod check;
 mod document;
 mod file;
+mod locale;
 mod people;
 pub mod rules;
 mod values;
@@ -224,8 +225,16 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigErrors> {
     });
     let triggers = beside(TRIGGERS_FILE, &mut faults)
         .map_or_else(standard_triggers, |(file, text)| triggers(&file, &text, &mut faults));
+    let locale_file = |config: &Config| format!("locales/{}.toml", config.settings.account.locale);
+    let texts = config
+        .as_ref()
+        .and_then(|config| beside(&locale_file(config), &mut faults))
+        .and_then(|(file, text)| locale::parse(Source { file: &file, text: &text }, &mut faults));
     match config {
-        Some(config) if faults.is_empty() => {
+        Some(mut config) if faults.is_empty() => {
+            if let Some(texts) = texts {
+                config.settings.texts = texts;
+            }
             Ok(Config { people: people.unwrap_or_default(), triggers, files, ..config })
         }
         _ => Err(ConfigErrors(faults)),

@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn waits_double_from_a_minute_to_four_hours() {
         let middle = |attempts| {
-            let base = MINUTE * (1 << (attempts - 1)).min(240);
+            let base = MINUTE * (1_i64 << (attempts - 1)).min(240);
             u64::try_from(base / 5).unwrap()
         };
         assert_eq!(minutes(1, middle(1)), 1);

@@ -14,7 +14,7 @@ use crate::domain::fate::{DiscardReason, Fate};
 use crate::domain::ids::{Fresh, UserId};
 use crate::domain::people::User;
 use crate::domain::plan::{Change, MailRecord, Plan, Precondition, Target, Write};
-use crate::domain::rule::{People, Trigger};
+use crate::domain::rule::{KnownPeople, Trigger};
 use crate::domain::settings::Settings;
 use crate::domain::snapshot::{Direction, PrivatePrint, SenderTrust, Snapshot, SuspendedTicket, TicketFile};
 use crate::domain::ticket::{Comment, Ticket, Visibility};
@@ -147,7 +147,7 @@ fn run_triggers(update: &mut Update<'_>) -> rules::RuleRun {
         comment: update.change.comment.as_ref().map(|comment| comment.visibility),
         actor: update.actor(),
         via: update.change.via,
-        people: People { snapshot: update.snapshot, newcomers: &update.change.new_users },
+        people: KnownPeople { snapshot: update.snapshot, newcomers: &update.change.new_users },
         now: update.now,
     };
     let run = rules::run(&context, &mut update.ticket, update.context.triggers);

@@ -8,7 +8,7 @@ use crate::domain::ids::{AuditId, Fresh, UserId};
 use crate::domain::mail::MessageId;
 use crate::domain::people::{CommentPermission, User};
 use crate::domain::plan::{Notification, NotificationContent, OutboxEntry, RecipientRole, Write};
-use crate::domain::rule::{NotificationIntent, NotificationTarget, People};
+use crate::domain::rule::{KnownPeople, NotificationIntent, NotificationTarget};
 use crate::domain::settings::{FollowerReplies, SupportAddress};
 use crate::domain::snapshot::Direction;
 use crate::domain::ticket::{Channel, Visibility};
@@ -178,7 +178,7 @@ fn render(update: &Update<'_>, item: &Item, audience: values::Audience) -> Rende
     let input = values::ValuesInput {
         ticket: &update.ticket,
         comments: &comments,
-        people: People { snapshot: update.snapshot, newcomers: &update.change.new_users },
+        people: KnownPeople { snapshot: update.snapshot, newcomers: &update.change.new_users },
         current_user: update.actor(),
         account: &settings.account,
         follower_reply_type_message: reply_message,
