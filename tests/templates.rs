@@ -396,6 +396,19 @@ fn ordinary_templates_are_far_from_the_limits() {
     assert_eq!(mail.text.matches("Ana Ruiz wrote").count() + mail.text.matches("Kim Lee wrote").count(), 16);
 }
 
+#[test]
+fn the_deepest_template_that_is_allowed_can_be_read_and_rendered() {
+    let world = talk();
+    let elsifs = format!("{{% if x %}}{}{{% endif %}}", "{% elsif x %}".repeat(498));
+    let condition = format!("{{% if x{} %}}y{{% endif %}}", " or x".repeat(190));
+    let indexes = format!("{{{{ {}x{} }}}}", "a[".repeat(64), "]".repeat(64));
+    let blocks = "{% if true %}".repeat(20) + "deep" + &"{% endif %}".repeat(20);
+    for (body, text) in [(elsifs, ""), (condition, ""), (blocks, "deep")] {
+        assert_eq!(world.text(&body, EndUser), text);
+    }
+    assert!(world.mail("s", &indexes, EndUser).is_err(), "nothing is no index");
+}
+
 /// Templates that touch each placeholder, in each way a template can.
 fn prying_templates() -> Vec<String> {
     let mut templates = vec![
@@ -502,6 +515,57 @@ fn source() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
+/// Each filter on each kind of value, with each kind of argument.
+fn filtered() -> impl Strategy<Value = String> {
+    const FILTERS: &str = "abs append at_least at_most capitalize ceil compact concat date default divided_by downcase \
+        escape first floor join last lstrip map minus modulo newline_to_br plus prepend remove remove_first replace \
+        replace_first reverse round rstrip size slice split strip strip_html strip_newlines times truncate \
+        truncatewords uniq upcase url_decode url_encode where";
+    let filter = prop::sample::select(FILTERS.split_whitespace().collect::<Vec<_>>());
+    let value = || {
+        prop::sample::select(vec![
+            "ticket",
+            "ticket.comments",
+            "ticket.comments.first",
+            "ticket.ccs",
+            "ticket.latest_comment",
+            "ticket.nothing",
+            "ticket.created_at_with_timestamp",
+            "now",
+            "'now'",
+            "'é%_<b>'",
+            "''",
+            "'%Q %9N %z %s %-d %^b %E'",
+            "'value'",
+            "nil",
+            "true",
+            "empty",
+            "0",
+            "-1",
+            "1",
+            "3",
+            "1000000000",
+            "-1000000000",
+            "99999999999999",
+            "2.5",
+            "-0.0",
+            "'1e308'",
+            "'NaN'",
+            "'inf'",
+            "'-9223372036854775808'",
+            "'9223372036854775807'",
+            "list",
+        ])
+    };
+    let call = (filter, prop::collection::vec(value(), 0..3)).prop_map(|(filter, arguments)| {
+        let separator = if arguments.is_empty() { "" } else { ": " };
+        format!(" | {filter}{separator}{}", arguments.join(", "))
+    });
+    (value(), prop::collection::vec(call, 1..4)).prop_map(|(value, calls)| {
+        format!("{{% assign list = 'b,a,,é' | split: ',' %}}{{{{ {value}{} }}}}", calls.concat())
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -541,6 +605,15 @@ proptest! {
     #[test]
     fn no_source_panics(source in source()) {
         if let Ok(template) = Template::compile(&source) {
+            let world = talk();
+            let _ = render(&template, &template, &values(&world.input(), Agent));
+        }
+    }
+
+    /// Whatever a filter is given, it answers or says that it cannot.
+    #[test]
+    fn no_filter_panics(template in filtered()) {
+        if let Ok(template) = Template::compile(&template) {
             let world = talk();
             let _ = render(&template, &template, &values(&world.input(), Agent));
         }
