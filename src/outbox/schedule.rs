@@ -51,8 +51,8 @@ mod tests {
 
     #[test]
     fn waits_double_from_a_minute_to_four_hours() {
-        let middle = |attempts| {
-            let base = MINUTE * (1_i64 << (attempts - 1)).min(240);
+        let middle = |attempts: u32| {
+            let base = MINUTE * (1_i64 << (attempts - 1)).min(240_i64);
             u64::try_from(base / 5).unwrap()
         };
         assert_eq!(minutes(1, middle(1)), 1);
