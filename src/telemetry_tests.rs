@@ -62,6 +62,7 @@ fn log_every_event() {
     outbox_dead(&outbox, "550 no such user");
     outbox_cancelled(outbox.outbox, outbox.ticket, &recipient, "loop");
     outbox_paused(second, "535 authentication failed");
+    store_trouble("keeping a mail", "the disk is full");
     daemon_stopped(0);
 }
 

@@ -31,7 +31,7 @@ pub mod commit;
 pub mod outbox;
 pub mod people;
 pub mod queries;
-mod rows;
+pub mod rows;
 pub mod snapshot;
 
 mod blobs;

@@ -136,7 +136,11 @@ fn a_mail_is_settled_once() {
     let fate = Fate::Suspended(SuspensionCause::Loop);
     let again = Plan {
         preconditions: Vec::new(),
-        writes: vec![Write::SettleJournal { record: record(JournalId(3)), fate }],
+        writes: vec![Write::SettleJournal {
+            journal: JournalId(3),
+            record: Some(record(JournalId(3))),
+            fate,
+        }],
     };
     assert!(commit::apply(&conn, &again, NOW).is_err());
 }
@@ -238,7 +242,6 @@ fn every_event() -> Vec<Event> {
         Event::CcAdded { user },
         Event::FollowerAdded { user },
         Event::Notified { notification: NotificationId(1), recipients: vec![user] },
-        Event::NotificationSuppressed { because: "b".to_owned() },
         Event::NotificationBounced { recipient: user },
         Event::Command { name: "note".to_owned(), outcome: CommandOutcome::Applied, because: String::new() },
         Event::Withheld { what: "cc".to_owned(), because: "b".to_owned() },

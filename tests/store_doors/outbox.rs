@@ -284,7 +284,11 @@ fn a_bounce_finds_its_mail_in_any_case_and_the_first_counts() {
     assert_eq!(found("BOUNCE+token1@desk.EXAMPLE"), Some(OutboxId(1)));
     assert_eq!(found("bounce+token9@desk.example"), None);
     for later in [1, 2] {
-        write_at(&conn, vec![Write::MarkBounced { outbox: OutboxId(1) }], Timestamp(later));
+        write_at(
+            &conn,
+            vec![Write::MarkBounced { reverse_path: address("BOUNCE+token1@desk.EXAMPLE") }],
+            Timestamp(later),
+        );
     }
     let shown = outbox_show(&conn, OutboxId(1)).unwrap().unwrap();
     assert_eq!(shown.mail.bounced_at, Some(Timestamp(1).rfc3339()));

@@ -104,10 +104,9 @@ fn held_mail_is_listed_until_a_person_decides() {
         created_at: NOW,
     };
     let fate = Fate::Suspended(held.cause);
-    write(
-        &conn,
-        vec![Write::InsertSuspended(held), Write::SettleJournal { record: record(JournalId(1)), fate }],
-    );
+    let journal = JournalId(1);
+    let settle = Write::SettleJournal { journal, record: Some(record(journal)), fate };
+    write(&conn, vec![Write::InsertSuspended(held), settle]);
     let listed = suspended_list(&conn, 10).unwrap();
     let value = serde_json::to_value(&listed).unwrap();
     assert_eq!(

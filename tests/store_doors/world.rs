@@ -244,5 +244,6 @@ pub fn record(journal: JournalId) -> MailRecord {
 pub fn deliver(conn: &Connection, record: MailRecord, at: Timestamp) {
     accept(conn, record.journal, at);
     let fate = Fate::Done { ticket: TICKET, comment: Some(PUBLIC) };
-    write_at(conn, vec![Write::SettleJournal { record, fate }], at);
+    let journal = record.journal;
+    write_at(conn, vec![Write::SettleJournal { journal, record: Some(record), fate }], at);
 }
