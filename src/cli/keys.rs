@@ -1,6 +1,7 @@
 //! `postern keys`: list, rotate, revoke. Old keys verify until they are revoked.
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::output::{self, Exit, Failure};
 use super::{Place, world};
@@ -9,11 +10,27 @@ use crate::control::Request;
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
     /// Show each key's number, age and state; never the secret
-    List(PlaceOnly),
+    List(List),
     /// Sign with a new key from now on; mails sent before stay valid
     Rotate(PlaceOnly),
     /// Stop believing a key: references signed with it no longer find tickets
     Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    place: Place,
+    #[arg(long)]
+    json: bool,
+}
+
+/// A key without its secret.
+#[derive(Debug, Serialize)]
+struct KeyView {
+    id: u8,
+    state: &'static str,
+    created_at: String,
 }
 
 #[derive(Debug, Args)]
@@ -31,15 +48,7 @@ pub struct Revoke {
 
 pub fn run(command: &KeysCommand) -> Result<Exit, Failure> {
     match command {
-        KeysCommand::List(PlaceOnly { place }) => {
-            let keys = world::read_only(place)?.keys();
-            let rows: Vec<_> = keys
-                .token_keys
-                .iter()
-                .map(|key| vec![key.id.to_string(), key.state.word().to_owned(), key.created_at.rfc3339()])
-                .collect();
-            output::print(&output::table(&["KEY", "STATE", "MADE"], &rows))
-        }
+        KeysCommand::List(command) => list(command),
         KeysCommand::Rotate(PlaceOnly { place }) => {
             output::print_json(&world::write(place, Request::RotateKey)?)
         }
@@ -47,4 +56,19 @@ pub fn run(command: &KeysCommand) -> Result<Exit, Failure> {
             output::print_json(&world::write(place, Request::RevokeKey { id: *id })?)
         }
     }
+}
+
+fn list(command: &List) -> Result<Exit, Failure> {
+    let keys = world::read_only(&command.place)?.keys();
+    let keys: Vec<_> = keys
+        .token_keys
+        .iter()
+        .map(|key| KeyView { id: key.id, state: key.state.word(), created_at: key.created_at.rfc3339() })
+        .collect();
+    if command.json {
+        return output::print_json(&keys);
+    }
+    let rows: Vec<_> =
+        keys.into_iter().map(|key| vec![key.id.to_string(), key.state.to_owned(), key.created_at]).collect();
+    output::print(&output::table(&["KEY", "STATE", "MADE"], &rows))
 }
