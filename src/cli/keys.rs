@@ -12,7 +12,7 @@ pub enum KeysCommand {
     /// Show each key's number, age and state; never the secret
     List(List),
     /// Sign with a new key from now on; mails sent before stay valid
-    Rotate(PlaceOnly),
+    Rotate(Rotate),
     /// Stop believing a key: references signed with it no longer find tickets
     Revoke(Revoke),
 }
@@ -34,9 +34,11 @@ struct KeyView {
 }
 
 #[derive(Debug, Args)]
-pub struct PlaceOnly {
+pub struct Rotate {
     #[command(flatten)]
     place: Place,
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -44,16 +46,22 @@ pub struct Revoke {
     id: u8,
     #[command(flatten)]
     place: Place,
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(command: &KeysCommand) -> Result<Exit, Failure> {
     match command {
         KeysCommand::List(command) => list(command),
-        KeysCommand::Rotate(PlaceOnly { place }) => {
-            output::print_json(&world::write(place, Request::RotateKey)?)
+        KeysCommand::Rotate(Rotate { place, json }) => {
+            let done = world::write(place, Request::RotateKey)?;
+            let key = &done["active_key"];
+            output::done(*json, &done, &format!("key {key} signs from now on; mails sent before stay valid"))
         }
-        KeysCommand::Revoke(Revoke { id, place }) => {
-            output::print_json(&world::write(place, Request::RevokeKey { id: *id })?)
+        KeysCommand::Revoke(Revoke { id, place, json }) => {
+            let done = world::write(place, Request::RevokeKey { id: *id })?;
+            let text = format!("key {id} is revoked; references signed with it no longer find tickets");
+            output::done(*json, &done, &text)
         }
     }
 }
