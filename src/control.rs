@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::domain::ids::{CommentId, OutboxId, SuspendedId};
 use crate::domain::mail::Envelope;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Undone};
 
 /// What can be asked of the process that holds the data directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -94,15 +94,6 @@ pub fn execute(pipeline: &Pipeline, request: Request) -> Reply {
         Err(Undone::Refused(why)) => Reply::Refused(why),
         Err(Undone::Trouble(why)) => Reply::Trouble(why),
     }
-}
-
-/// Why a command changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Undone {
-    #[error("{0}")]
-    Refused(String),
-    #[error("{0}")]
-    Trouble(String),
 }
 
 /// Serves the control socket until `shutdown`: a thread per conversation, as few as there are operators.

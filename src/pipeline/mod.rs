@@ -28,6 +28,7 @@ use crate::store::{self, KeyFile, RunError, Store};
 use crate::telemetry;
 use crate::update;
 
+pub use operator::Undone;
 use report::MailReport;
 
 /// The account's policy and secrets, loaded once at start.

@@ -4,7 +4,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use crate::control::Undone;
 use crate::domain::event::{Actor, Event};
 use crate::domain::fate::{DiscardReason, Fate};
 use crate::domain::ids::{CommentId, OutboxId, SuspendedId, TicketId};
@@ -20,6 +19,15 @@ use crate::template;
 use crate::update;
 
 use super::Pipeline;
+
+/// Why a command changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undone {
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    Trouble(String),
+}
 
 impl Pipeline {
     /// Keeps a mail; who decides it is the caller's business.

@@ -16,6 +16,7 @@ use super::journal::count_attempt;
 use crate::domain::fate::Fate;
 use crate::domain::ids::JournalId;
 use crate::domain::time::Timestamp;
+use crate::telemetry;
 
 const FILE_NAME: &str = "inwork";
 const SLOT: usize = 8;
@@ -106,7 +107,7 @@ impl Drop for InWorkGuard<'_> {
 fn mark(file: &File, decider: usize, id: i64) {
     let place = decider.saturating_mul(SLOT) as u64;
     if let Err(error) = file.write_all_at(&id.to_le_bytes(), place) {
-        tracing::warn!(error = %error, "store.inwork_unwritable");
+        telemetry::store_trouble("marking a mail as in work", &error.to_string());
     }
 }
 
