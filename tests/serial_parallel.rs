@@ -101,7 +101,7 @@ fn the_tale_of_a_stream_holds_what_it_is_about() {
     ];
     let tale = decide(&stream, 4);
     for part in [
-        "old 0: open, of rita@example.net, cc otto@example.org",
+        "old 0: new, of rita@example.net, cc otto@example.org",
         "  rita@example.net public end-user: mail 0",
         "  otto@example.org private cc-drops-requester: mail 1",
         "held: stan@stranger.example, unknown_user_update: mail 3",

@@ -128,12 +128,12 @@ impl Prepared<'_> {
         lookup
     }
 
-    /// Tickets that tokens in the mail claim: mails that name the same ticket are decided in order.
+    /// What in the mail may name a ticket: mails about the same ticket are decided in order.
     #[must_use]
-    pub fn claimed_tickets(&self) -> BTreeSet<TicketId> {
+    pub fn claims(&self) -> Lookup {
         let mut lookup = Lookup::default();
         self.clues.ask(&mut lookup);
-        lookup.tickets
+        lookup
     }
 
     fn record(&self, author: Option<&Author<'_>>, token_ticket: Option<TicketId>) -> MailRecord {

@@ -114,7 +114,8 @@ fn decide(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<
     }
     let message = message::parse(&entry.raw);
     let wait = |prepared: &intake::Prepared<'_>| {
-        scheduler.wait_for_turn(row, &Ties::of(&message, prepared.claimed_tickets()));
+        let claims = prepared.claims();
+        scheduler.wait_for_turn(row, Ties::of(&message), || pipeline.store.tickets_named(&claims))
     };
     pipeline.decide_message(&entry, &message, None, wait).map(|_| ()).map_err(|error| error.to_string())
 }
