@@ -81,7 +81,7 @@ fn mail() -> impl Strategy<Value = Mail> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn four_deciders_leave_the_tickets_that_one_leaves(stream in proptest::collection::vec(mail(), 1..40)) {
@@ -112,18 +112,23 @@ fn the_tale_of_a_stream_holds_what_it_is_about() {
     }
 }
 
-/// Accepts the stream, decides it with so many threads, and tells what came of it.
+/// Accepts the stream, decides it with so many threads, and tells what came of it. One half waits when they start, the
+/// other comes in while they work.
 fn decide(stream: &[Mail], threads: usize) -> String {
     let directory = tempfile::tempdir().unwrap();
     let desk = Desk::open(directory.path());
     let old: Vec<(TicketId, Salt)> = (0..OLD_TICKETS).map(|number| desk.old_ticket(number)).collect();
     let mut sent = Vec::new();
+    let mut workers = None;
     for at in 0..stream.len() {
+        if at == stream.len() / 2 {
+            workers = Some(Workers::start(&desk.pipeline, threads, Vec::new()).unwrap());
+        }
         let mail = desk.compose(stream, at, &old, &sent);
         desk.accept(&mail);
         sent.push(mail);
     }
-    let workers = Workers::start(&desk.pipeline, threads, Vec::new()).unwrap();
+    let workers = workers.unwrap();
     workers.drain();
     workers.stop();
     let tale = desk.tale();
