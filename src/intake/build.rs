@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::commands::{self, CommandBlock};
 use crate::domain::address::Mailbox;
 use crate::domain::event::{Actor, Event};
-use crate::domain::ids::{Fresh, OrganizationId, UserId};
+use crate::domain::ids::{Fresh, UserId};
 use crate::domain::people::{Role, User};
 use crate::domain::plan::{Change, MailCause, MailRecord, Newcomer, Precondition, Target};
 use crate::domain::snapshot::{SenderTrust, Snapshot, TicketFile};
@@ -191,20 +191,13 @@ fn flags(prepared: &Prepared<'_>, decided: &Basis<'_>, snapshot: &Snapshot) -> B
 
 /// A user for an address nobody has: an end user, of the organization that owns the domain.
 fn newcomer(mailbox: &Mailbox, snapshot: &Snapshot, fresh: &mut dyn Fresh) -> User {
-    let domain = mailbox.address.domain();
-    let organization: Option<OrganizationId> = snapshot
-        .directory
-        .organizations
-        .values()
-        .find(|organization| organization.active && organization.domains.iter().any(|own| own == domain))
-        .map(|organization| organization.id);
     let name = mailbox.name.clone().unwrap_or_else(|| mailbox.address.local().to_owned());
     User {
         id: fresh.user(),
         name,
         role: Role::end_user(),
         addresses: vec![mailbox.address.clone()],
-        organization,
+        organization: snapshot.directory.organization_of(&mailbox.address),
         groups: Vec::new(),
         suspended: false,
         active: true,
