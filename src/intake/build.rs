@@ -178,6 +178,7 @@ fn flags(prepared: &Prepared<'_>, decided: &Basis<'_>, snapshot: &Snapshot) -> B
     };
     [
         (decided.decision.flagged, by_rule),
+        (follows_up_a_ticket_of_others(decided), Flag::Outsider),
         (decided.author.conflict.is_some(), Flag::ReplyToDiffers),
         (decided.found.ambiguous, Flag::SeveralTickets),
         (reused, Flag::MessageIdReused),
@@ -187,6 +188,14 @@ fn flags(prepared: &Prepared<'_>, decided: &Basis<'_>, snapshot: &Snapshot) -> B
     .into_iter()
     .filter_map(|(raised, flag)| raised.then_some(flag))
     .collect()
+}
+
+/// An end user who was neither requester nor CC of the closed ticket that the new one follows up.
+fn follows_up_a_ticket_of_others(decided: &Basis<'_>) -> bool {
+    let Some(closed) = decided.standing.follows.map(|file| &file.ticket) else { return false };
+    let author = decided.author.user.map(|user| user.id);
+    let takes_part = author.is_some_and(|id| closed.requester == id || closed.ccs.contains(&id));
+    !decided.standing.acts_as_agent && !takes_part
 }
 
 /// A user for an address nobody has: an end user, of the organization that owns the domain.
