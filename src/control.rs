@@ -21,7 +21,7 @@ use crate::pipeline::{Pipeline, Undone};
 pub enum Request {
     /// Take a mail in; `raw` is base64.
     Deliver {
-        envelope: Envelope,
+        envelope: Box<Envelope>,
         raw: String,
     },
     RecoverSuspended {
@@ -81,7 +81,7 @@ fn converse(mut stream: UnixStream, request: &Request) -> std::io::Result<Reply>
 #[must_use]
 pub fn execute(pipeline: &Pipeline, request: Request) -> Reply {
     let done = match request {
-        Request::Deliver { envelope, raw } => pipeline.deliver(envelope, &raw),
+        Request::Deliver { envelope, raw } => pipeline.deliver(&envelope, &raw),
         Request::RecoverSuspended { id } => pipeline.recover(SuspendedId(id)),
         Request::DeleteSuspended { id } => pipeline.delete_suspended(SuspendedId(id)),
         Request::RetryOutbox { id } => pipeline.retry_outbox(OutboxId(id)),

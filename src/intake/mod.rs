@@ -71,7 +71,7 @@ pub struct Decided {
 #[derive(Debug)]
 pub enum Outcome {
     Update(Box<Change>),
-    Suspend { held: SuspendedTicket, record: MailRecord, trace: Trace },
+    Suspend { held: SuspendedTicket, record: MailRecord },
     Discard { reason: DiscardReason, record: MailRecord, bounced: Option<Address>, trace: Trace },
 }
 
@@ -80,7 +80,8 @@ impl Outcome {
     pub fn trace(&self) -> &Trace {
         match self {
             Self::Update(change) => &change.trace,
-            Self::Suspend { trace, .. } | Self::Discard { trace, .. } => trace,
+            Self::Suspend { held, .. } => &held.trace,
+            Self::Discard { trace, .. } => trace,
         }
     }
 }
@@ -189,8 +190,8 @@ fn settle(
     let admission = admission::admit(&facts::admission(prepared, author, own.as_ref(), policy));
     trace.extend(admission.trace);
     let suspend = |cause: SuspensionCause, detail: String, fresh: &mut dyn Fresh, trace: Trace| {
-        let held = held(prepared, author, found.ticket, cause, detail, fresh);
-        Outcome::Suspend { held, record: record.clone(), trace }
+        let held = SuspendedTicket { trace, ..held(prepared, author, found.ticket, cause, detail, fresh) };
+        Outcome::Suspend { held, record: record.clone() }
     };
     match admission.verdict {
         admission::Verdict::Accept => {}
@@ -345,5 +346,6 @@ fn held(
         subject: prepared.message.subject.clone(),
         ticket,
         created_at: prepared.envelope.accepted_at,
+        trace: Trace::default(),
     }
 }

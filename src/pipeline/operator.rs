@@ -34,11 +34,11 @@ impl Pipeline {
     ///
     /// # Errors
     /// `Trouble` if the store cannot keep it now: nothing was taken.
-    pub fn deliver(&self, envelope: Envelope, raw: &str) -> Result<Value, Undone> {
+    pub fn deliver(&self, envelope: &Envelope, raw: &str) -> Result<Value, Undone> {
         let raw = BASE64
             .decode(raw)
             .map_err(|error| Undone::Refused(format!("the mail is not base64: {error}")))?;
-        let journal = self.store.accept_blocking(&envelope, raw).map_err(trouble)?;
+        let journal = self.store.accept_blocking(envelope, raw).map_err(trouble)?;
         Ok(json!({ "journal": journal.0 }))
     }
 
