@@ -85,6 +85,11 @@ pub fn print_json(value: &impl Serialize) -> Result<Exit, Failure> {
     print(&text)
 }
 
+/// What a command that writes has done: the answer for programs, or a sentence.
+pub fn done(json: bool, answer: &serde_json::Value, text: &str) -> Result<Exit, Failure> {
+    if json { print_json(answer) } else { print(text) }
+}
+
 /// Columns as wide as their widest cell, two blanks between them. Control characters of mails cannot reach the terminal.
 #[must_use]
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {

@@ -20,6 +20,9 @@ use super::scheduler::{Scheduler, Ties};
 
 const LOAD_AT_ONCE: usize = 256;
 
+/// What a decider does with one row.
+type Decide = fn(&Pipeline, &Scheduler, JournalId) -> Result<(), String>;
+
 #[derive(Debug)]
 pub struct Workers {
     scheduler: Arc<Scheduler>,
@@ -34,12 +37,21 @@ impl Workers {
     /// # Errors
     /// If a thread cannot be started.
     pub fn start(pipeline: &Pipeline, count: usize, suspects: Vec<JournalId>) -> std::io::Result<Self> {
+        Self::start_with(decide, pipeline, count, suspects)
+    }
+
+    fn start_with(
+        decide: Decide,
+        pipeline: &Pipeline,
+        count: usize,
+        suspects: Vec<JournalId>,
+    ) -> std::io::Result<Self> {
         let scheduler = Arc::new(Scheduler::new(suspects));
         let mut threads = Vec::new();
         for slot in 0..count.max(1) {
             let (pipeline, scheduler) = (pipeline.clone(), Arc::clone(&scheduler));
             let thread = std::thread::Builder::new().name(format!("decider-{slot}"));
-            threads.push(thread.spawn(move || work(slot, &pipeline, &scheduler))?);
+            threads.push(thread.spawn(move || work(slot, decide, &pipeline, &scheduler))?);
         }
         let (loading, scheduler_of_loader) = (pipeline.clone(), Arc::clone(&scheduler));
         let loader = std::thread::Builder::new().name("loader".to_owned());
@@ -90,7 +102,7 @@ fn queue_pending(pipeline: &Pipeline, scheduler: &Scheduler) -> usize {
     }
 }
 
-fn work(slot: usize, pipeline: &Pipeline, scheduler: &Scheduler) {
+fn work(slot: usize, decide: Decide, pipeline: &Pipeline, scheduler: &Scheduler) {
     while let Some(row) = scheduler.take() {
         let in_work = pipeline.store.in_work(slot, row);
         let ended = catch_unwind(AssertUnwindSafe(|| decide(pipeline, scheduler, row)));
@@ -152,3 +164,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
+
+#[cfg(test)]
+#[path = "workers_tests.rs"]
+mod tests;

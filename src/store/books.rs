@@ -162,6 +162,28 @@ impl Store {
 }
 
 impl Books {
+    /// The books of nothing, which balance.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { balanced: true, ..Self::default() }
+    }
+
+    /// Adds the books of another store. They balance together if each did alone.
+    pub fn add(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.pending += other.pending;
+        self.done += other.done;
+        self.suspended += other.suspended;
+        self.failed += other.failed;
+        for (mine, theirs) in [(&mut self.discarded, other.discarded), (&mut self.outbox, other.outbox)] {
+            for (word, rows) in theirs {
+                *mine.entry(word).or_default() += rows;
+            }
+        }
+        self.balanced &= other.balanced;
+        self.problems.extend(other.problems);
+    }
+
     fn sum(&self) -> u64 {
         self.pending + self.done + self.suspended + self.discarded.values().sum::<u64>() + self.failed
     }

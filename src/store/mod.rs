@@ -156,6 +156,7 @@ impl Store {
         blobs.prepare()?;
         let inwork = InWork::open(dir)?;
         let recovered = inwork.recover(&opened.conn, opened.unclean, options.now)?;
+        outbox::release_orphans(&opened.conn, options.now)?;
 
         let (sequences, covered) = Sequences::load(&opened.conn)?;
         let sequences = Arc::new(sequences);
@@ -336,7 +337,7 @@ impl Store {
         self.write_side().map_err(|error| KeyError::Io(std::io::Error::other(error)))?;
         let mut keys = lock(&self.0.keys);
         let changed = change(&keys)?;
-        changed.save(&self.0.dir)?;
+        changed.save(&self.0.dir, Durability::Full)?;
         *keys = changed.clone();
         Ok(changed)
     }

@@ -7,7 +7,7 @@ use postern::domain::ticket::{Status, Visibility};
 use postern::domain::time::{HOUR, MINUTE, SECOND, Timestamp};
 use postern::store::outbox::{
     Budget, Claimed, LEASE, OutboxState, Retry, claim, find_by_reverse_path, next_due, record_dead,
-    record_retry, record_sent, release, retry, set_rendered,
+    record_retry, record_sent, release, release_orphans, retry, set_rendered,
 };
 use postern::store::queries::{outbox_list, outbox_show};
 use postern::store::rows::people::update_user;
@@ -407,4 +407,23 @@ fn the_words_of_the_states_are_those_of_the_schema() {
         assert_eq!(conn.execute("UPDATE outbox SET state = ?1", [state.word()]), Ok(1));
         assert_eq!(OutboxState::from_word(state.word()), Some(state));
     }
+}
+
+#[test]
+fn what_was_being_sent_for_the_first_time_when_the_process_died_is_sent_at_the_next_start() {
+    let conn = desk();
+    promise(&conn, 1, RecipientRole::Requester, as_is);
+    promise(&conn, 2, RecipientRole::Requester, as_is);
+    assert_eq!(claim_at(&conn, NOW).len(), 2);
+    record_retry(&conn, OutboxId(2), "451 later", NOW).unwrap();
+    assert_eq!(claim_at(&conn, NOW).len(), 1, "the second is tried for the second time");
+
+    release_orphans(&conn, NOW.plus(SECOND)).unwrap();
+    let again = claim_at(&conn, NOW.plus(SECOND));
+    assert_eq!(
+        again.iter().map(|mail| (mail.entry.id, mail.attempts)).collect::<Vec<_>>(),
+        [(OutboxId(1), 2)]
+    );
+    let ids: Vec<_> = claim_at(&conn, NOW.plus(LEASE)).iter().map(|mail| mail.entry.id).collect();
+    assert_eq!(ids, [OutboxId(2)], "the second waits for its lease to end");
 }
