@@ -81,7 +81,8 @@ pub struct TicketFile {
     pub comments: Vec<Comment>,
     /// Of the private comments of this ticket and of tickets merged into it.
     pub private_prints: Vec<PrivatePrint>,
-    /// Message-IDs of mails about this ticket, oldest first, at most the newest 20.
+    /// Message-IDs of the public mails received about this ticket, oldest first, at most the newest 20: what may stand
+    /// in the References of a mail to anybody.
     pub thread: Vec<MessageId>,
 }
 

@@ -108,9 +108,12 @@ fn load_merge_chain(conn: &Connection, first: TicketId, snapshot: &mut Snapshot)
     Ok(())
 }
 
-/// The newest Message-IDs of mails about a ticket, oldest first.
+/// The newest Message-IDs of public mails that we received about a ticket, oldest first. A customer must not learn of
+/// a private mail, nor anybody the ids of mails that we sent to others.
 fn thread(conn: &Connection, ticket: TicketId) -> Result<Vec<MessageId>> {
-    let sql = "SELECT message_id FROM message_ids WHERE ticket = ?1 ORDER BY rowid DESC LIMIT ?2";
+    let sql = "SELECT message_id FROM message_ids
+               WHERE ticket = ?1 AND direction = 'received' AND visibility = 'public'
+               ORDER BY rowid DESC LIMIT ?2";
     let mut ids = all(conn, sql, (ticket.0, NEWEST_THREAD_IDS), |row| message_id(row, "message_id"))?;
     ids.reverse();
     Ok(ids)

@@ -116,11 +116,18 @@ fn a_long_conversation_brings_its_newest_hundred_comments_oldest_first() {
 }
 
 #[test]
-fn a_thread_is_its_newest_twenty_ids_oldest_first() {
+fn a_thread_is_the_newest_twenty_ids_of_public_mails_received_oldest_first() {
     let conn = desk();
     let texts: Vec<String> = (0..30).map(|number| format!("{number}@example.net")).collect();
     let writes = texts.iter().map(|text| message(text, 1, Direction::Received, Visibility::Public));
     write(&conn, writes.collect());
+    write(
+        &conn,
+        vec![
+            message("sent@desk.example", 1, Direction::Sent, Visibility::Public),
+            message("note@desk.example", 1, Direction::Received, Visibility::Private),
+        ],
+    );
     let found = look(&conn, &tickets([TICKET.0]));
     let newest: Vec<MessageId> = texts[10..].iter().map(|text| id(text)).collect();
     assert_eq!(found.tickets[&TICKET].thread, newest);
