@@ -45,7 +45,7 @@ pub struct Snapshot {
     pub tickets: BTreeMap<TicketId, TicketFile>,
     /// Which of the lookup's Message-IDs belong to a ticket.
     pub message_ids: BTreeMap<MessageId, KnownMessage>,
-    /// Earlier mails, newest first, with the lookup's author and either its digest or its Message-ID, of the last 30 days.
+    /// Earlier mails, newest first, of the last 30 days: with the lookup's author and digest, or with its Message-ID.
     pub earlier: Vec<EarlierMail>,
 }
 
@@ -123,6 +123,8 @@ pub enum Direction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EarlierMail {
     pub journal: JournalId,
+    /// The lookup's author wrote it too. Anybody can send anybody's Message-ID.
+    pub by_author: bool,
     pub message_id: Option<MessageId>,
     pub digest: [u8; 32],
     pub fate: Fate,

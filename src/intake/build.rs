@@ -157,9 +157,10 @@ fn preconditions(prepared: &Prepared<'_>, decided: &Basis<'_>, snapshot: &Snapsh
     }
     if let Some(from) = prepared.message.from.first() {
         list.push(Precondition::NotDeliveredSince {
+        let own_earlier = snapshot.earlier.iter().filter(|earlier| earlier.by_author);
             author: from.address.clone(),
             digest: prepared.message.content_digest,
-            newest_known: snapshot.earlier.iter().map(|earlier| earlier.journal).max(),
+            newest_known: own_earlier.map(|earlier| earlier.journal).max(),
         });
     }
     list

@@ -151,9 +151,10 @@ fn known_message_columns(row: &Row<'_>) -> Result<KnownMessage> {
 /// Mails that were accepted after this one count too: if such a copy was decided first, this one is the second
 /// delivery of the two.
 fn earlier_mails(conn: &Connection, key: &MailKey) -> Result<Vec<EarlierMail>> {
-    let sql = "SELECT * FROM journal
-               WHERE ((digest_hash = ?1 AND digest = ?2) OR (message_hash = ?3 AND message_id = ?4))
-                   AND author_key = ?5 AND accepted_at >= ?6 AND id <> ?7 AND state <> 'pending'
+    let sql = "SELECT *, author_key IS ?5 AS by_author FROM journal
+               WHERE ((digest_hash = ?1 AND digest = ?2 AND author_key = ?5)
+                       OR (message_hash = ?3 AND message_id = ?4))
+                   AND accepted_at >= ?6 AND id <> ?7 AND state <> 'pending'
                ORDER BY accepted_at DESC, id DESC";
     let params = (
         rows::digest_hash(&key.digest),
@@ -170,6 +171,7 @@ fn earlier_mails(conn: &Connection, key: &MailKey) -> Result<Vec<EarlierMail>> {
 fn earlier_mail_columns(row: &Row<'_>) -> Result<EarlierMail> {
     Ok(EarlierMail {
         journal: JournalId(row.get("id")?),
+        by_author: row.get("by_author")?,
         message_id: row.get::<_, Option<String>>("message_id")?.map(MessageId),
         digest: row.get("digest")?,
         fate: rows::fate(row)?,

@@ -200,6 +200,7 @@ fn an_earlier_delivery_comes_back_with_all_that_tells_a_duplicate() {
     deliver(&conn, record(JournalId(1)), NOW.plus(-DAY));
     let expected = EarlierMail {
         journal: JournalId(1),
+        by_author: true,
         message_id: Some(id("mail@example.net")),
         digest: [5; 32],
         fate: Fate::Done { ticket: TICKET, comment: Some(PUBLIC) },
@@ -210,7 +211,7 @@ fn an_earlier_delivery_comes_back_with_all_that_tells_a_duplicate() {
 }
 
 #[test]
-fn earlier_mails_share_the_author_and_either_digest_or_message_id_newest_first() {
+fn earlier_mails_share_author_and_digest_or_the_message_id_newest_first() {
     let conn = desk();
     let other_id = Some(id("other@example.net"));
     let with = |journal, change: fn(&mut MailRecord)| {
@@ -223,7 +224,9 @@ fn earlier_mails_share_the_author_and_either_digest_or_message_id_newest_first()
     with(3, |record| record.author = Some(address("colleague@example.net")));
     with(4, |record| record.author = None);
     with(5, |record| (record.digest, record.message_id) = ([6; 32], None));
-    assert_eq!(earlier_ids(&conn, key()), [2, 1]);
+    let found = earlier(&conn, key());
+    let found: Vec<_> = found.iter().map(|mail| (mail.journal.0, mail.by_author)).collect();
+    assert_eq!(found, [(4, false), (3, false), (2, true), (1, true)]);
     assert_eq!(earlier_ids(&conn, MailKey { message_id: None, ..key() }), [2]);
     assert_eq!(earlier_ids(&conn, MailKey { message_id: other_id, digest: [7; 32], ..key() }), [0_i64; 0]);
 }
