@@ -212,9 +212,8 @@ fn render(update: &Update<'_>, item: &Item, audience: values::Audience) -> Rende
                 values: values.freeze(),
             },
             // What it will show is not known yet, so everything it could show counts.
-            comments: update.change.comment.iter().map(|comment| comment.id).collect(),
-            shows_private: audience == values::Audience::Agent
-                && update.change.comment.as_ref().is_some_and(|c| c.visibility == Visibility::Private),
+            comments: values.comments(),
+            shows_private: values.holds_private_comment(),
         },
     }
 }
