@@ -10,6 +10,7 @@ use crate::domain::people::{Role, User};
 use crate::domain::plan::{Change, MailCause, MailRecord, Newcomer, Precondition, Target};
 use crate::domain::snapshot::{SenderTrust, Snapshot, TicketFile};
 use crate::domain::ticket::{AttachmentRef, Channel, Comment, Flag, Status, Ticket, Visibility};
+use crate::domain::token;
 use crate::domain::trace::Trace;
 use crate::identify::Identification;
 use crate::privacy::{self, Decision};
@@ -156,8 +157,8 @@ fn preconditions(prepared: &Prepared<'_>, decided: &Basis<'_>, snapshot: &Snapsh
         list.push(Precondition::TicketVersion { ticket: file.ticket.id, version: file.ticket.version });
     }
     if let Some(from) = prepared.message.from.first() {
-        list.push(Precondition::NotDeliveredSince {
         let own_earlier = snapshot.earlier.iter().filter(|earlier| earlier.by_author);
+        list.push(Precondition::NotDeliveredSince {
             author: from.address.clone(),
             digest: prepared.message.content_digest,
             newest_known: own_earlier.map(|earlier| earlier.journal).max(),
@@ -199,7 +200,8 @@ fn newcomer(mailbox: &Mailbox, snapshot: &Snapshot, fresh: &mut dyn Fresh) -> Us
         .values()
         .find(|organization| organization.active && organization.domains.iter().any(|own| own == domain))
         .map(|organization| organization.id);
-    let name = mailbox.name.clone().unwrap_or_else(|| mailbox.address.local().to_owned());
+    // Mails show the name, and who answers them may quote it: it must not read as a reference to a ticket.
+    let name = token::defuse(mailbox.name.as_deref().unwrap_or_else(|| mailbox.address.local()));
     User {
         id: fresh.user(),
         name,
