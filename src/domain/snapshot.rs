@@ -46,7 +46,7 @@ pub struct Snapshot {
     pub tickets: BTreeMap<TicketId, TicketFile>,
     /// Which of the lookup's Message-IDs belong to a ticket.
     pub message_ids: BTreeMap<MessageId, KnownMessage>,
-    /// Earlier mails, newest first, with the lookup's author and either its digest or its Message-ID, of the last 30 days.
+    /// Earlier mails, newest first, of the last 30 days: with the lookup's author and digest, or with its Message-ID.
     pub earlier: Vec<EarlierMail>,
 }
 
@@ -93,7 +93,8 @@ pub struct TicketFile {
     pub comments: Vec<Comment>,
     /// Of the private comments of this ticket and of tickets merged into it.
     pub private_prints: Vec<PrivatePrint>,
-    /// Message-IDs of mails about this ticket, oldest first, at most the newest 20.
+    /// Message-IDs of the public mails received about this ticket, oldest first, at most the newest 20: what may stand
+    /// in the References of a mail to anybody.
     pub thread: Vec<MessageId>,
 }
 
@@ -134,6 +135,8 @@ pub enum Direction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EarlierMail {
     pub journal: JournalId,
+    /// The lookup's author wrote it too. Anybody can send anybody's Message-ID.
+    pub by_author: bool,
     pub message_id: Option<MessageId>,
     pub digest: [u8; 32],
     pub fate: Fate,

@@ -10,6 +10,7 @@ use crate::domain::people::{Role, User};
 use crate::domain::plan::{Change, MailCause, MailRecord, Newcomer, Precondition, Target};
 use crate::domain::snapshot::{SenderTrust, Snapshot, TicketFile};
 use crate::domain::ticket::{AttachmentRef, Channel, Comment, Flag, Status, Ticket, Visibility};
+use crate::domain::token;
 use crate::domain::trace::Trace;
 use crate::identify::Identification;
 use crate::privacy::{self, Decision};
@@ -156,10 +157,11 @@ fn preconditions(prepared: &Prepared<'_>, decided: &Basis<'_>, snapshot: &Snapsh
         list.push(Precondition::TicketVersion { ticket: file.ticket.id, version: file.ticket.version });
     }
     if let Some(from) = prepared.message.from.first() {
+        let own_earlier = snapshot.earlier.iter().filter(|earlier| earlier.by_author);
         list.push(Precondition::NotDeliveredSince {
             author: from.address.clone(),
             digest: prepared.message.content_digest,
-            newest_known: snapshot.earlier.iter().map(|earlier| earlier.journal).max(),
+            newest_known: own_earlier.map(|earlier| earlier.journal).max(),
         });
     }
     list
@@ -200,7 +202,8 @@ fn follows_up_a_ticket_of_others(decided: &Basis<'_>) -> bool {
 
 /// A user for an address nobody has: an end user, of the organization that owns the domain.
 fn newcomer(mailbox: &Mailbox, snapshot: &Snapshot, fresh: &mut dyn Fresh) -> User {
-    let name = mailbox.name.clone().unwrap_or_else(|| mailbox.address.local().to_owned());
+    // Mails show the name, and who answers them may quote it: it must not read as a reference to a ticket.
+    let name = token::defuse(mailbox.name.as_deref().unwrap_or_else(|| mailbox.address.local()));
     User {
         id: fresh.user(),
         name,

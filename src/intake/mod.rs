@@ -304,7 +304,8 @@ fn duplicate_of<'a>(
         return None;
     }
     snapshot.earlier.iter().find(|earlier| {
-        let same = earlier.digest == record.digest && earlier.message_id == record.message_id;
+        let same =
+            earlier.by_author && earlier.digest == record.digest && earlier.message_id == record.message_id;
         let kept = matches!(earlier.fate, Fate::Done { .. } | Fate::Pending) && earlier.trust >= record.trust;
         let other_ticket = matches!(
             (earlier.token_ticket, record.token_ticket),

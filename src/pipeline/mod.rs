@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::domain::fate::Fate;
 use crate::domain::ids::SuspendedId;
 use crate::domain::mail::InboundMessage;
-use crate::domain::plan::Write;
+use crate::domain::plan::{Plan, Write};
 use crate::domain::rule::Trigger;
 use crate::domain::settings::Settings;
 use crate::domain::snapshot::JournalEntry;
@@ -134,9 +134,11 @@ impl Pipeline {
                     keep.keep_for(change.comment.is_some())?;
                     update::plan(change, snapshot, &context, fresh, now)
                 }
+                // What no person may let in stays held as it is.
+                Outcome::Suspend { .. } if recovers.is_some() => Plan::default(),
                 Outcome::Suspend { held, record, .. } => update::hold(held.clone(), record.clone()),
                 Outcome::Discard { reason, record, bounced, .. } => {
-                    update::discard(record.clone(), *reason, bounced.clone())
+                    update::discard(record.clone(), *reason, bounced.clone(), recovers)
                 }
             };
             let mails = plan.writes.iter().filter(|write| matches!(write, Write::InsertOutbox(_))).count();

@@ -45,7 +45,7 @@ impl Pipeline {
     /// Lets a held mail in: the whole list runs again with a person's word for it (reference/comment-privacy.md §11).
     ///
     /// # Errors
-    /// `Refused` if there is no such held mail; `Trouble` if the store fails.
+    /// `Refused` if there is no such held mail, or it is one that no person may let in; `Trouble` if the store fails.
     pub fn recover(&self, id: SuspendedId) -> Result<Value, Undone> {
         let held = self.store.ask(|db| queries::suspended_show(db, id)).map_err(trouble)?;
         let held = held
@@ -53,7 +53,10 @@ impl Pipeline {
             .ok_or_else(|| Undone::Refused(format!("no suspended mail `{id}` is held")))?;
         let entry = self.store.entry(held.journal).map_err(trouble)?;
         let entry = entry.ok_or_else(|| Undone::Refused(format!("the raw mail of `{id}` is gone")))?;
-        let report = self.decide(&entry, Some(id)).map_err(trouble)?;
+        let report = self.decide(&entry, Some(id)).map_err(refused_on_conflict)?;
+        if let ("suspended", Some(why)) = (report.state, &report.detail) {
+            return Err(Undone::Refused(format!("mail `{id}` stays held: {why}")));
+        }
         serde_json::to_value(&report).map_err(trouble)
     }
 
@@ -139,7 +142,7 @@ impl Pipeline {
             plan.writes.extend(update::hide_comment_writes(comment, &account.recall_key));
             Ok((plan, Ok(())))
         });
-        answer.map_err(trouble)?.map_err(Undone::Refused)?;
+        answer.map_err(refused_on_conflict)?.map_err(Undone::Refused)?;
         Ok(json!({ "comment": id.0, "ticket": ticket.0, "visibility": "private" }))
     }
 

@@ -116,8 +116,17 @@ pub fn insert_comment(conn: &Connection, comment: &Comment, now: Timestamp) -> R
     Ok(())
 }
 
-/// Once private, a comment that was public remembers it: it may not become public again.
+/// Once private, a comment that was public remembers it: it may not become public again. The mail it came by is no
+/// longer shown in threads.
 pub fn make_comment_private(conn: &Connection, comment: CommentId) -> Result<()> {
+    execute(
+        conn,
+        "UPDATE message_ids SET visibility = 'private'
+         WHERE direction = 'received' AND (ticket, message_id) = (
+             SELECT comments.ticket, journal.message_id FROM comments JOIN journal ON journal.id = comments.journal
+             WHERE comments.id = ?1)",
+        [comment.0],
+    )?;
     execute_one(
         conn,
         "UPDATE comments SET was_public = max(was_public, visibility = 'public'), visibility = 'private'
