@@ -46,7 +46,7 @@ fn deliver(command: &Deliver) -> Result<Exit, Failure> {
     }
     let clock = Clock::system();
     let envelope = envelope(command, &config, &clock)?;
-    let request = Request::Deliver { envelope: envelope.clone(), raw: BASE64.encode(&raw) };
+    let request = Request::Deliver { envelope: Box::new(envelope), raw: BASE64.encode(&raw) };
     let kept = match crate::control::ask(&config.data, &request) {
         Some(Ok(Reply::Done(kept))) => kept,
         Some(Ok(Reply::Refused(why) | Reply::Trouble(why))) => {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::control::Undone;
+use crate::pipeline::Undone;
 
 /// The exit code of a command (sysexits.h where it has a word for it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use super::mail::{Envelope, MessageId};
 use super::people::{Group, Organization, User};
 use super::ticket::{Comment, Ticket, Visibility};
 use super::time::Timestamp;
+use super::trace::Trace;
 
 /// The question: everything a mail (or a command) names that the store may know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub struct Snapshot {
     pub tickets: BTreeMap<TicketId, TicketFile>,
     /// Which of the lookup's Message-IDs belong to a ticket.
     pub message_ids: BTreeMap<MessageId, KnownMessage>,
-    /// Earlier mails, newest first, with the lookup's author and either its digest or its Message-ID, of the last 30 days.
+    /// Earlier mails, newest first, of the last 30 days: with the lookup's author and digest, or with its Message-ID.
     pub earlier: Vec<EarlierMail>,
 }
 
@@ -73,6 +74,17 @@ pub struct Directory {
     pub organizations: BTreeMap<OrganizationId, Organization>,
 }
 
+impl Directory {
+    /// The organization that unknown senders of this address's domain belong to.
+    #[must_use]
+    pub fn organization_of(&self, address: &Address) -> Option<OrganizationId> {
+        let owns = |organization: &&Organization| {
+            organization.active && organization.domains.iter().any(|domain| domain == address.domain())
+        };
+        self.organizations.values().find(owns).map(|organization| organization.id)
+    }
+}
+
 /// A ticket with what decisions need of its history.
 #[derive(Clone, Debug)]
 pub struct TicketFile {
@@ -81,7 +93,8 @@ pub struct TicketFile {
     pub comments: Vec<Comment>,
     /// Of the private comments of this ticket and of tickets merged into it.
     pub private_prints: Vec<PrivatePrint>,
-    /// Message-IDs of mails about this ticket, oldest first, at most the newest 20.
+    /// Message-IDs of the public mails received about this ticket, oldest first, at most the newest 20: what may stand
+    /// in the References of a mail to anybody.
     pub thread: Vec<MessageId>,
 }
 
@@ -122,6 +135,8 @@ pub enum Direction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EarlierMail {
     pub journal: JournalId,
+    /// The lookup's author wrote it too. Anybody can send anybody's Message-ID.
+    pub by_author: bool,
     pub message_id: Option<MessageId>,
     pub digest: [u8; 32],
     pub fate: Fate,
@@ -186,4 +201,6 @@ pub struct SuspendedTicket {
     /// The ticket it would have updated.
     pub ticket: Option<TicketId>,
     pub created_at: Timestamp,
+    /// Every check that looked at it, up to the one that held it.
+    pub trace: Trace,
 }

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::domain::fate::Fate;
 use crate::domain::ids::SuspendedId;
 use crate::domain::mail::InboundMessage;
-use crate::domain::plan::Write;
+use crate::domain::plan::{Plan, Write};
 use crate::domain::rule::Trigger;
 use crate::domain::settings::Settings;
 use crate::domain::snapshot::JournalEntry;
@@ -24,10 +24,11 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::{KeyRing, KeyState, TokenKey};
 use crate::intake::{self, Outcome, Policy};
 use crate::message;
-use crate::store::{self, KeyFile, RunError, Store};
+use crate::store::{self, KeyFile, RunError, Store, StoreError};
 use crate::telemetry;
 use crate::update;
 
+pub use operator::Undone;
 use report::MailReport;
 
 /// The account's policy and secrets, loaded once at start.
@@ -105,7 +106,7 @@ impl Pipeline {
         recovers: Option<SuspendedId>,
     ) -> Result<MailReport, RunError> {
         let message = message::parse(&entry.raw);
-        self.decide_message(entry, &message, recovers, |_| {})
+        self.decide_message(entry, &message, recovers, |_| Ok(()))
     }
 
     /// As [`Pipeline::decide`], with the mail parsed before; `wait` is called before the store is asked.
@@ -117,13 +118,13 @@ impl Pipeline {
         entry: &JournalEntry,
         message: &InboundMessage,
         recovers: Option<SuspendedId>,
-        wait: impl FnOnce(&intake::Prepared<'_>),
+        wait: impl FnOnce(&intake::Prepared<'_>) -> Result<(), StoreError>,
     ) -> Result<MailReport, RunError> {
         let started = std::time::Instant::now();
         let account = self.account();
         let (policy, context) = (account.policy(), account.context());
         let prepared = intake::prepare(entry.id, message, &entry.envelope, recovers, &policy);
-        wait(&prepared);
+        wait(&prepared)?;
         let mut keep = AttachmentKeeper { store: &self.store, message, kept: false };
         let now = self.clock.now();
         let report = self.store.run(&prepared.lookup(), now, |snapshot, fresh| {
@@ -133,9 +134,11 @@ impl Pipeline {
                     keep.keep_for(change.comment.is_some())?;
                     update::plan(change, snapshot, &context, fresh, now)
                 }
+                // What no person may let in stays held as it is.
+                Outcome::Suspend { .. } if recovers.is_some() => Plan::default(),
                 Outcome::Suspend { held, record, .. } => update::hold(held.clone(), record.clone()),
                 Outcome::Discard { reason, record, bounced, .. } => {
-                    update::discard(record.clone(), *reason, bounced.clone())
+                    update::discard(record.clone(), *reason, bounced.clone(), recovers)
                 }
             };
             let mails = plan.writes.iter().filter(|write| matches!(write, Write::InsertOutbox(_))).count();

@@ -4,7 +4,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use crate::control::Undone;
 use crate::domain::event::{Actor, Event};
 use crate::domain::fate::{DiscardReason, Fate};
 use crate::domain::ids::{CommentId, OutboxId, SuspendedId, TicketId};
@@ -21,23 +20,32 @@ use crate::update;
 
 use super::Pipeline;
 
+/// Why a command changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undone {
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    Trouble(String),
+}
+
 impl Pipeline {
     /// Keeps a mail; who decides it is the caller's business.
     ///
     /// # Errors
     /// `Trouble` if the store cannot keep it now: nothing was taken.
-    pub fn deliver(&self, envelope: Envelope, raw: &str) -> Result<Value, Undone> {
+    pub fn deliver(&self, envelope: &Envelope, raw: &str) -> Result<Value, Undone> {
         let raw = BASE64
             .decode(raw)
             .map_err(|error| Undone::Refused(format!("the mail is not base64: {error}")))?;
-        let journal = self.store.accept_blocking(&envelope, raw).map_err(trouble)?;
+        let journal = self.store.accept_blocking(envelope, raw).map_err(trouble)?;
         Ok(json!({ "journal": journal.0 }))
     }
 
     /// Lets a held mail in: the whole list runs again with a person's word for it (reference/comment-privacy.md §11).
     ///
     /// # Errors
-    /// `Refused` if there is no such held mail; `Trouble` if the store fails.
+    /// `Refused` if there is no such held mail, or it is one that no person may let in; `Trouble` if the store fails.
     pub fn recover(&self, id: SuspendedId) -> Result<Value, Undone> {
         let held = self.store.ask(|db| queries::suspended_show(db, id)).map_err(trouble)?;
         let held = held
@@ -45,7 +53,10 @@ impl Pipeline {
             .ok_or_else(|| Undone::Refused(format!("no suspended mail `{id}` is held")))?;
         let entry = self.store.entry(held.journal).map_err(trouble)?;
         let entry = entry.ok_or_else(|| Undone::Refused(format!("the raw mail of `{id}` is gone")))?;
-        let report = self.decide(&entry, Some(id)).map_err(trouble)?;
+        let report = self.decide(&entry, Some(id)).map_err(refused_on_conflict)?;
+        if let ("suspended", Some(why)) = (report.state, &report.detail) {
+            return Err(Undone::Refused(format!("mail `{id}` stays held: {why}")));
+        }
         serde_json::to_value(&report).map_err(trouble)
     }
 
@@ -131,7 +142,7 @@ impl Pipeline {
             plan.writes.extend(update::hide_comment_writes(comment, &account.recall_key));
             Ok((plan, Ok(())))
         });
-        answer.map_err(trouble)?.map_err(Undone::Refused)?;
+        answer.map_err(refused_on_conflict)?.map_err(Undone::Refused)?;
         Ok(json!({ "comment": id.0, "ticket": ticket.0, "visibility": "private" }))
     }
 

@@ -12,6 +12,7 @@ use crate::domain::fate::Fate;
 use crate::domain::ids::JournalId;
 use crate::intake;
 use crate::message;
+use crate::store::{RunError, StoreError};
 use crate::telemetry;
 
 use super::Pipeline;
@@ -107,8 +108,9 @@ fn work(slot: usize, decide: Decide, pipeline: &Pipeline, scheduler: &Scheduler)
         let ended = catch_unwind(AssertUnwindSafe(|| decide(pipeline, scheduler, row)));
         match ended {
             Ok(Ok(())) => scheduler.finish(row),
+            Ok(Err(RunError::Store(StoreError::Damaged(what)))) => give_up(pipeline, scheduler, row, &what),
             Ok(Err(trouble)) => {
-                telemetry::store_trouble("deciding a mail", &trouble);
+                telemetry::store_trouble("deciding a mail", &trouble.to_string());
                 std::thread::sleep(Duration::from_millis(500));
                 scheduler.put_back(row, false);
             }
@@ -119,16 +121,29 @@ fn work(slot: usize, decide: Decide, pipeline: &Pipeline, scheduler: &Scheduler)
 }
 
 /// One row, from reading it to its commit. An error is trouble with the store: the row is tried again, unblamed.
-fn decide(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<(), String> {
-    let Some(entry) = pipeline.store.entry(row).map_err(|error| error.to_string())? else { return Ok(()) };
+fn decide(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<(), RunError> {
+    let Some(entry) = pipeline.store.entry(row)? else { return Ok(()) };
     if entry.fate != Fate::Pending {
         return Ok(());
     }
     let message = message::parse(&entry.raw);
     let wait = |prepared: &intake::Prepared<'_>| {
-        scheduler.wait_for_turn(row, &Ties::of(&message, prepared.claimed_tickets()));
+        let claims = prepared.claims();
+        scheduler.wait_for_turn(row, Ties::of(&message), || pipeline.store.tickets_named(&claims))
     };
-    pipeline.decide_message(&entry, &message, None, wait).map(|_| ()).map_err(|error| error.to_string())
+    pipeline.decide_message(&entry, &message, None, wait).map(drop)
+}
+
+/// What was accepted cannot be read any more. It is kept as it is, failed, for a person to look into.
+fn give_up(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId, what: &str) {
+    telemetry::message_failed(row, 1, what);
+    match pipeline.store.mark_failed(row, what.to_owned(), pipeline.clock.now()) {
+        Ok(()) => scheduler.finish(row),
+        Err(error) => {
+            telemetry::store_trouble("giving up a damaged mail", &error.to_string());
+            scheduler.put_back(row, false);
+        }
+    }
 }
 
 /// The poison rule: an unclean end counts; the third is the last.

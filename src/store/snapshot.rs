@@ -58,6 +58,24 @@ pub fn load(conn: &Connection, lookup: &Lookup, directory: Arc<Directory>) -> Re
     Ok(snapshot)
 }
 
+/// The tickets that the lookup names, by number or by Message-ID, and those they were merged into.
+///
+/// # Errors
+/// If the database cannot be read.
+pub fn tickets_named(conn: &Connection, lookup: &Lookup) -> Result<BTreeSet<TicketId>> {
+    let mut named = lookup.tickets.clone();
+    for id in &lookup.message_ids {
+        named.extend(known_message(conn, id)?.map(|known| known.ticket));
+    }
+    let mut merged = conn.prepare_cached("SELECT merged_into FROM tickets WHERE id = ?1")?;
+    let mut next: Vec<TicketId> = named.iter().copied().collect();
+    while let Some(id) = next.pop() {
+        let into = merged.query_row([id.0], |row| row.get::<_, Option<i64>>(0)).optional()?.flatten();
+        next.extend(into.map(TicketId).filter(|into| named.insert(*into)));
+    }
+    Ok(named)
+}
+
 /// The account's agents, groups and organizations. Inactive groups and organizations stay: tickets refer to them.
 ///
 /// # Errors
@@ -108,9 +126,12 @@ fn load_merge_chain(conn: &Connection, first: TicketId, snapshot: &mut Snapshot)
     Ok(())
 }
 
-/// The newest Message-IDs of mails about a ticket, oldest first.
+/// The newest Message-IDs of public mails that we received about a ticket, oldest first. A customer must not learn of
+/// a private mail, nor anybody the ids of mails that we sent to others.
 fn thread(conn: &Connection, ticket: TicketId) -> Result<Vec<MessageId>> {
-    let sql = "SELECT message_id FROM message_ids WHERE ticket = ?1 ORDER BY rowid DESC LIMIT ?2";
+    let sql = "SELECT message_id FROM message_ids
+               WHERE ticket = ?1 AND direction = 'received' AND visibility = 'public'
+               ORDER BY rowid DESC LIMIT ?2";
     let mut ids = all(conn, sql, (ticket.0, NEWEST_THREAD_IDS), |row| message_id(row, "message_id"))?;
     ids.reverse();
     Ok(ids)
@@ -148,9 +169,10 @@ fn known_message_columns(row: &Row<'_>) -> Result<KnownMessage> {
 /// Mails that were accepted after this one count too: if such a copy was decided first, this one is the second
 /// delivery of the two.
 fn earlier_mails(conn: &Connection, key: &MailKey) -> Result<Vec<EarlierMail>> {
-    let sql = "SELECT * FROM journal
-               WHERE ((digest_hash = ?1 AND digest = ?2) OR (message_hash = ?3 AND message_id = ?4))
-                   AND author_key = ?5 AND accepted_at >= ?6 AND id <> ?7 AND state <> 'pending'
+    let sql = "SELECT *, author_key IS ?5 AS by_author FROM journal
+               WHERE ((digest_hash = ?1 AND digest = ?2 AND author_key = ?5)
+                       OR (message_hash = ?3 AND message_id = ?4))
+                   AND accepted_at >= ?6 AND id <> ?7 AND state <> 'pending'
                ORDER BY accepted_at DESC, id DESC";
     let params = (
         rows::digest_hash(&key.digest),
@@ -167,6 +189,7 @@ fn earlier_mails(conn: &Connection, key: &MailKey) -> Result<Vec<EarlierMail>> {
 fn earlier_mail_columns(row: &Row<'_>) -> Result<EarlierMail> {
     Ok(EarlierMail {
         journal: JournalId(row.get("id")?),
+        by_author: row.get("by_author")?,
         message_id: row.get::<_, Option<String>>("message_id")?.map(MessageId),
         digest: row.get("digest")?,
         fate: rows::fate(row)?,

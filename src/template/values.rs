@@ -8,7 +8,7 @@
 //! (there is no page to show), `satisfaction`. All values are text; `…_html` and `…_rich` become HTML where they
 //! land in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use liquid_core::model::{Object, Value};
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,21 @@ impl Values {
     #[must_use]
     pub fn freeze(&self) -> Json {
         json!({ "placeholders": self.placeholders, "sources": self.sources })
+    }
+
+    /// Every comment whose text it holds, oldest first.
+    #[must_use]
+    pub fn comments(&self) -> Vec<CommentId> {
+        self.shown().map(|shown| shown.comment).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    #[must_use]
+    pub fn holds_private_comment(&self) -> bool {
+        self.shown().any(|shown| shown.private)
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &Shown> {
+        self.sources.values().flatten()
     }
 
     pub(super) fn thaw(frozen: &Json) -> Result<Self, TemplateError> {

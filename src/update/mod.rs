@@ -11,7 +11,7 @@ mod system_rules;
 use crate::domain::address::Address;
 use crate::domain::event::{Actor, Audit, AuditEvent, Event};
 use crate::domain::fate::{DiscardReason, Fate};
-use crate::domain::ids::{Fresh, UserId};
+use crate::domain::ids::{Fresh, SuspendedId, UserId};
 use crate::domain::people::User;
 use crate::domain::plan::{Change, MailRecord, Plan, Precondition, Target, Write};
 use crate::domain::rule::{KnownPeople, Trigger};
@@ -219,12 +219,19 @@ pub fn hold(held: SuspendedTicket, record: MailRecord) -> Plan {
 
 /// Lets a mail make nothing; a bounce of ours is noted on the mail that bounced.
 #[must_use]
-pub fn discard(record: MailRecord, reason: DiscardReason, bounced: Option<Address>) -> Plan {
+pub fn discard(
+    record: MailRecord,
+    reason: DiscardReason,
+    bounced: Option<Address>,
+    recovers: Option<SuspendedId>,
+) -> Plan {
     let journal = record.journal;
+    let released = recovers.map(Write::ReleaseSuspended);
     let bounced = bounced.map(|reverse_path| Write::MarkBounced { reverse_path });
     let settle = Write::SettleJournal { journal, record: Some(record), fate: Fate::Discarded(reason) };
+    let undecided = recovers.map_or(Precondition::JournalPending(journal), Precondition::SuspendedHeld);
     Plan {
-        preconditions: vec![Precondition::JournalPending(journal)],
-        writes: bounced.into_iter().chain([settle]).collect(),
+        preconditions: vec![undecided],
+        writes: released.into_iter().chain(bounced).chain([settle]).collect(),
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::plan::{Notification, NotificationContent, OutboxEntry, Recipi
 use crate::domain::rule::{KnownPeople, NotificationIntent, NotificationTarget};
 use crate::domain::settings::{FollowerReplies, SupportAddress};
 use crate::domain::snapshot::Direction;
-use crate::domain::ticket::{Channel, Visibility};
+use crate::domain::ticket::{Channel, Comment, Ticket, Visibility};
 use crate::domain::token::{self, Rendered, TicketRef};
 use crate::domain::trace::Trace;
 use crate::template::{self, Template, values};
@@ -169,14 +169,17 @@ struct RenderedMail {
 /// Renders once for all recipients. A template that fails leaves the mail owed: `outbox retry` renders it later.
 fn render(update: &Update<'_>, item: &Item, audience: values::Audience) -> RenderedMail {
     let settings = update.context.settings;
-    let comments: Vec<_> = update.comments().into_iter().cloned().collect();
+    // Before the values become HTML: what a line break or an entity hides in it is plain in the text.
+    let harmless = |comment: &Comment| Comment { text: token::defuse(&comment.text), ..comment.clone() };
+    let comments: Vec<_> = update.comments().into_iter().map(harmless).collect();
+    let ticket = Ticket { subject: token::defuse(&update.ticket.subject), ..update.ticket.clone() };
     let actor_is_agent = update.actor().and_then(|id| update.user(id)).is_some_and(User::is_agent);
     let reply_message = match settings.privacy.follower_replies {
         FollowerReplies::AsAgent => &settings.texts.follower_reply_comment,
         FollowerReplies::Private | FollowerReplies::Mirror => &settings.texts.follower_reply_note,
     };
     let input = values::ValuesInput {
-        ticket: &update.ticket,
+        ticket: &ticket,
         comments: &comments,
         people: KnownPeople { snapshot: update.snapshot, newcomers: &update.change.new_users },
         current_user: update.actor(),
@@ -212,9 +215,8 @@ fn render(update: &Update<'_>, item: &Item, audience: values::Audience) -> Rende
                 values: values.freeze(),
             },
             // What it will show is not known yet, so everything it could show counts.
-            comments: update.change.comment.iter().map(|comment| comment.id).collect(),
-            shows_private: audience == values::Audience::Agent
-                && update.change.comment.as_ref().is_some_and(|c| c.visibility == Visibility::Private),
+            comments: values.comments(),
+            shows_private: values.holds_private_comment(),
         },
     }
 }

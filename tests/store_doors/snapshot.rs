@@ -116,11 +116,18 @@ fn a_long_conversation_brings_its_newest_hundred_comments_oldest_first() {
 }
 
 #[test]
-fn a_thread_is_its_newest_twenty_ids_oldest_first() {
+fn a_thread_is_the_newest_twenty_ids_of_public_mails_received_oldest_first() {
     let conn = desk();
     let texts: Vec<String> = (0..30).map(|number| format!("{number}@example.net")).collect();
     let writes = texts.iter().map(|text| message(text, 1, Direction::Received, Visibility::Public));
     write(&conn, writes.collect());
+    write(
+        &conn,
+        vec![
+            message("sent@desk.example", 1, Direction::Sent, Visibility::Public),
+            message("note@desk.example", 1, Direction::Received, Visibility::Private),
+        ],
+    );
     let found = look(&conn, &tickets([TICKET.0]));
     let newest: Vec<MessageId> = texts[10..].iter().map(|text| id(text)).collect();
     assert_eq!(found.tickets[&TICKET].thread, newest);
@@ -193,6 +200,7 @@ fn an_earlier_delivery_comes_back_with_all_that_tells_a_duplicate() {
     deliver(&conn, record(JournalId(1)), NOW.plus(-DAY));
     let expected = EarlierMail {
         journal: JournalId(1),
+        by_author: true,
         message_id: Some(id("mail@example.net")),
         digest: [5; 32],
         fate: Fate::Done { ticket: TICKET, comment: Some(PUBLIC) },
@@ -203,7 +211,7 @@ fn an_earlier_delivery_comes_back_with_all_that_tells_a_duplicate() {
 }
 
 #[test]
-fn earlier_mails_share_the_author_and_either_digest_or_message_id_newest_first() {
+fn earlier_mails_share_author_and_digest_or_the_message_id_newest_first() {
     let conn = desk();
     let other_id = Some(id("other@example.net"));
     let with = |journal, change: fn(&mut MailRecord)| {
@@ -216,7 +224,9 @@ fn earlier_mails_share_the_author_and_either_digest_or_message_id_newest_first()
     with(3, |record| record.author = Some(address("colleague@example.net")));
     with(4, |record| record.author = None);
     with(5, |record| (record.digest, record.message_id) = ([6; 32], None));
-    assert_eq!(earlier_ids(&conn, key()), [2, 1]);
+    let found = earlier(&conn, key());
+    let found: Vec<_> = found.iter().map(|mail| (mail.journal.0, mail.by_author)).collect();
+    assert_eq!(found, [(4, false), (3, false), (2, true), (1, true)]);
     assert_eq!(earlier_ids(&conn, MailKey { message_id: None, ..key() }), [2]);
     assert_eq!(earlier_ids(&conn, MailKey { message_id: other_id, digest: [7; 32], ..key() }), [0_i64; 0]);
 }

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, Result, Row};
 use serde_json::Value;
 
-use super::{
-    all, execute, execute_one, first, json, optional_address, optional_word, signed, time, to_json, word,
-};
+use super::{all, execute_one, first, json, optional_address, optional_word, signed, time, to_json, word};
 use crate::domain::event::{Audit, AuditEvent};
 use crate::domain::ids::{AuditId, CommentId, GroupId, JournalId, OrganizationId, Salt, TicketId, UserId};
 use crate::domain::snapshot::{PrivatePrint, WholePrint};
@@ -15,6 +13,7 @@ use crate::domain::ticket::{
     AttachmentRef, Channel, Comment, Priority, Status, Ticket, TicketType, Visibility,
 };
 use crate::domain::time::Timestamp;
+use crate::store::blobs::record_blob;
 
 pub fn ticket(conn: &Connection, id: TicketId) -> Result<Option<Ticket>> {
     let sql = "SELECT * FROM tickets WHERE id = ?1";
@@ -117,8 +116,17 @@ pub fn insert_comment(conn: &Connection, comment: &Comment, now: Timestamp) -> R
     Ok(())
 }
 
-/// Once private, a comment that was public remembers it: it may not become public again.
+/// Once private, a comment that was public remembers it: it may not become public again. The mail it came by is no
+/// longer shown in threads.
 pub fn make_comment_private(conn: &Connection, comment: CommentId) -> Result<()> {
+    execute(
+        conn,
+        "UPDATE message_ids SET visibility = 'private'
+         WHERE direction = 'received' AND (ticket, message_id) = (
+             SELECT comments.ticket, journal.message_id FROM comments JOIN journal ON journal.id = comments.journal
+             WHERE comments.id = ?1)",
+        [comment.0],
+    )?;
     execute_one(
         conn,
         "UPDATE comments SET was_public = max(was_public, visibility = 'public'), visibility = 'private'
@@ -307,12 +315,7 @@ fn insert_attachment(
     attachment: &AttachmentRef,
     now: Timestamp,
 ) -> Result<()> {
-    let size = signed(attachment.size);
-    execute(
-        conn,
-        "INSERT INTO blobs (sha256, size, created_at) VALUES (?1, ?2, ?3) ON CONFLICT (sha256) DO NOTHING",
-        (attachment.sha256, size, now.0),
-    )?;
+    record_blob(conn, &attachment.sha256, attachment.size, now)?;
     execute_one(
         conn,
         "INSERT INTO attachments (comment, position, name, media_type, inline, content_id, sha256, size)
@@ -325,7 +328,7 @@ fn insert_attachment(
             attachment.inline,
             &attachment.content_id,
             attachment.sha256,
-            size,
+            signed(attachment.size),
         ),
     )
 }

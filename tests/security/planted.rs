@@ -1,0 +1,134 @@
+//! Tokens that somebody plants in text which others will quote.
+
+use postern::domain::address::Address;
+use postern::domain::token::{ClaimedToken, Purpose, address_token, find_body_tokens};
+use postern::message::html_to_text;
+
+use super::*;
+
+/// Carl, who is in CC of Rita's ticket, has a ticket of his own; the token of it that he knows.
+fn carls_token(story: &mut Story) -> (i64, String) {
+    let own =
+        story.desk.receive(&Letter::from(CARL, "carl-own@example.net", "Something else.")).ticket.unwrap();
+    let mails = story.post();
+    let receipt = newest(&mails, CARL);
+    let token = receipt.reply_to().split_once("+id").unwrap().1.split_once('@').unwrap().0.to_owned();
+    (own, token)
+}
+
+fn body_token(sent: &Sent) -> String {
+    let text = &sent.message.text.full;
+    text.rsplit_once('[').unwrap().1.split_once(']').unwrap().0.to_owned()
+}
+
+/// No live token of somebody else in any place where one counts.
+fn assert_defused(story: &Story, sent: &Sent, what: &str) {
+    let recipient = story.desk.person(&sent.recipient).unwrap().id;
+    let account = story.desk.pipeline.account();
+    let verify = |claimed: &ClaimedToken, purpose| {
+        let snapshot = story.desk.snapshot([claimed.ticket()]);
+        let salt = snapshot.tickets.get(&claimed.ticket())?.ticket.salt;
+        account.keys.verify(claimed, purpose, &salt)
+    };
+    let message = &sent.message;
+    let mailboxes = message.from.iter().chain(&message.reply_to).chain(&message.to).chain(&message.cc);
+    let names = mailboxes.filter_map(|mailbox| mailbox.name.clone()).collect::<Vec<_>>().join("\n");
+    let (text, html) = (message.text.full.clone(), sent.html().to_owned());
+    for text in [html_to_text(&html), text, html, names, message.subject.clone()] {
+        for claimed in find_body_tokens(&text) {
+            let says = verify(&claimed, Purpose::Body);
+            assert!(says.is_none_or(|says| says.recipient == recipient), "{what}: {text}");
+        }
+        for after in text.split("support+").skip(1) {
+            let end = after.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(after.len());
+            let address = Address::parse(&format!("support+{}@acme.example", &after[..end]));
+            let claimed = address.ok().as_ref().and_then(address_token);
+            let says = claimed.and_then(|claimed| verify(&claimed, Purpose::Address));
+            assert!(says.is_none_or(|says| says.recipient == recipient), "{what}: {text}");
+        }
+    }
+}
+
+/// Carl writes publicly to Rita's ticket with the token planted somewhere; Ada quotes what she is sent.
+fn check(plant: impl Fn(Letter, &str, &str) -> Letter, what: &str) {
+    let mut story = Story::new();
+    let (own, address_token) = carls_token(&mut story);
+    let planted_body = body_token(story.newest(CARL));
+    let thread =
+        story.mails.iter().rev().find(|mail| mail.recipient.to_string() == CARL && mail.row.ticket.0 != own);
+    let letter = Letter::answer(thread.unwrap(), "carl-plants@example.net", "See below.").cc(RITA);
+    let letter = plant(letter, &address_token, &planted_body);
+    let found = story.desk.receive(&letter);
+    assert_eq!(found.ticket, Some(story.ticket), "{what}: his own mail goes where its address says");
+    assert_eq!(found.visibility, Some("public"), "{what}");
+    for sent in story.post() {
+        assert_defused(&story, &sent, what);
+    }
+    let before = story.desk.ticket(own);
+    let to_ada = story.newest(ADA).clone();
+    let answer =
+        Letter::answer(&to_ada, "ada-quotes@acme.example", "We look into it.").trusted().quoting(&to_ada);
+    // The worst client: it quotes the raw mail of Carl too.
+    let answer =
+        Letter { text: format!("{}\n> {}", answer.text, letter.text.replace('\n', "\n> ")), ..answer };
+    let report = story.desk.receive(&answer);
+    assert_eq!(
+        (report.ticket, report.visibility),
+        (Some(story.ticket), Some("public")),
+        "{what}: {report:?}"
+    );
+    assert_eq!(story.desk.ticket(own), before, "{what}: the ticket of the planted token is untouched");
+    for sent in story.post() {
+        assert_defused(&story, &sent, what);
+    }
+}
+
+#[test]
+fn a_planted_token_moves_no_agents_comment_and_is_composed_defused() {
+    check(|letter, _, body| in_text(letter, &format!("[{body}]")), "in brackets");
+    check(|letter, _, body| in_text(letter, &format!("[{}]", body.to_lowercase())), "in lower case");
+    check(
+        |letter, address, _| in_text(letter, &format!("support+id{address}@acme.example")),
+        "as an address",
+    );
+    check(|letter, _, body| in_text(letter, &format!("&#91;{body}&#93;")), "with brackets as entities");
+    check(
+        |letter, _, body| in_text(letter, &format!("&amp;#91;{body}&amp;#93;")),
+        "with entities of entities",
+    );
+    let wrapped = |body: &str| format!("[{}\n{}]", &body[..12], &body[12..]);
+    check(|letter, _, body| in_text(letter, &wrapped(body)), "over two lines");
+    let in_html = |letter: Letter, body: &str| {
+        let html = format!("<p>See <b>[</b>{}<wbr>{}<i>]</i></p>", &body[..9], &body[9..]);
+        Letter { html: Some(html), ..letter }
+    };
+    check(|letter, _, body| in_html(letter, body), "in pieces of HTML");
+}
+
+fn in_text(letter: Letter, planted: &str) -> Letter {
+    Letter { text: format!("{}\n\n{planted}", letter.text), ..letter }
+}
+
+#[test]
+fn a_token_in_a_name_or_a_subject_is_defused_where_it_is_shown() {
+    let mut story = Story::new();
+    carls_token(&mut story);
+    let token = body_token(story.newest(CARL));
+    let from = format!("\"Otto [{token}]\" <nobody-yet@example.org>");
+    let letter = Letter {
+        subject: format!("Re: [{token}]"),
+        ..Letter::from(&from, "otto-plants@example.org", "Hello.")
+    };
+    assert!(story.desk.receive(&letter).identified_by.is_none());
+    let mails = story.post();
+    assert!(mails.len() > 2, "the agents and the author are told");
+    for sent in &mails {
+        assert_defused(&story, sent, "in name and subject");
+    }
+    let to_ada = newest(&mails, ADA).clone();
+    let answer = Letter::answer(&to_ada, "ada-7@acme.example", "Hello Otto.").trusted();
+    assert_eq!(story.desk.receive(&answer).visibility, Some("public"));
+    for sent in story.post() {
+        assert_defused(&story, &sent, "in name and subject");
+    }
+}
