@@ -2,7 +2,13 @@
 //!
 //! The corpus is where `POSTERN_CORPUS` says, by default `../shared/corpus`; without it the tests say so and pass.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 mod support;
 

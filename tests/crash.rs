@@ -3,7 +3,13 @@
 //!
 //! `POSTERN_CRASH_ROUNDS` says how often (default 4), `POSTERN_CRASH_SEED` which moments.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 mod support;
 
@@ -76,8 +82,11 @@ impl Senders {
         let kept = self.kept.lock().unwrap();
         let letter = |from: &str, to: &str, ticket| {
             let message_id = format!("{number}@customer.example");
-            let filler =
-                "A line of what a customer has to say.\n".repeat(if number % 17 == 0 { 3_000 } else { 3 });
+            let filler = "A line of what a customer has to say.\n".repeat(if number.is_multiple_of(17) {
+                3_000
+            } else {
+                3
+            });
             let text =
                 compose(from, to, &message_id, &format!("Letter {number}"), &format!("{number}\n{filler}"));
             Letter { message_id, from: from.to_owned(), to: to.to_owned(), text, ticket }

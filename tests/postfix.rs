@@ -3,7 +3,13 @@
 //! Runs where `POSTERN_POSTFIX` is set, Postfix is installed and the user is root. Everything of it lies in a temporary
 //! directory; it listens on a high port of the loopback only, and nothing leaves the machine.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 mod support;
 
