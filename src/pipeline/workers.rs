@@ -21,7 +21,7 @@ use super::scheduler::{Scheduler, Ties};
 const LOAD_AT_ONCE: usize = 256;
 
 /// What a decider does with one row.
-type Decide = fn(&Pipeline, &Scheduler, JournalId) -> Result<(), String>;
+type Decide = fn(&Pipeline, &Scheduler, JournalId) -> Result<(), RunError>;
 
 #[derive(Debug)]
 pub struct Workers {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, Result, Row};
 use serde_json::Value;
 
-use super::{all, execute_one, first, json, optional_address, optional_word, signed, time, to_json, word};
+use super::{
+    all, execute, execute_one, first, json, optional_address, optional_word, signed, time, to_json, word,
+};
 use crate::domain::event::{Audit, AuditEvent};
 use crate::domain::ids::{AuditId, CommentId, GroupId, JournalId, OrganizationId, Salt, TicketId, UserId};
 use crate::domain::snapshot::{PrivatePrint, WholePrint};
