@@ -65,8 +65,10 @@ fn each_privacy_fixture_is_named_after_a_rule_and_expects_outcome_rule_and_trace
 
 #[test]
 fn each_admission_check_settles_a_fixture() {
-    let seen: BTreeSet<String> = expectations(&all()).flat_map(|e| e.admission.clone().unwrap_or_default()).collect();
-    let wanted: Vec<String> = admission::CHECKS.iter().map(|check| format!("{}: settle", check.name)).collect();
+    let seen: BTreeSet<String> =
+        expectations(&all()).flat_map(|e| e.admission.clone().unwrap_or_default()).collect();
+    let wanted: Vec<String> =
+        admission::CHECKS.iter().map(|check| format!("{}: settle", check.name)).collect();
     assert_eq!(missing(wanted.iter().map(String::as_str), &seen), none());
 }
 
@@ -90,7 +92,8 @@ fn each_clue_identifies_a_fixture() {
 
 #[test]
 fn each_mail_command_is_applied_and_ignored_in_a_fixture() {
-    let seen: BTreeSet<String> = expectations(&all()).flat_map(|e| e.commands.clone().unwrap_or_default()).collect();
+    let seen: BTreeSet<String> =
+        expectations(&all()).flat_map(|e| e.commands.clone().unwrap_or_default()).collect();
     let applied: Vec<String> = COMMANDS.iter().map(|command| format!("{}=applied", command.name)).collect();
     assert_eq!(missing(applied.iter().map(String::as_str), &seen), none());
 }
