@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn pauses_grow_while_nothing_gets_through_and_start_over_when_something_did() {
         let mut site = Site::default();
-        let mut next = |site: &mut Site, fault| {
+        let next = |site: &mut Site, fault| {
             site.paused_until = None;
             site.note(fault, 0).map(|(pause, _)| pause)
         };
