@@ -148,3 +148,29 @@ pub fn fired(plan: &Plan) -> Vec<String> {
     }
     keys
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_line_says_what_became_of_the_mail_and_which_rule_decided() {
+        let check = |report: MailReport, outcome: &str, rule: Option<&str>| {
+            let event = report.event(None, Duration::ZERO);
+            assert_eq!((event.outcome, event.rule), (outcome, rule));
+        };
+        let report = |state, cause: Option<&str>, rule: Option<&str>| MailReport {
+            state,
+            cause: cause.map(str::to_owned),
+            rule: rule.map(str::to_owned),
+            ..MailReport::default()
+        };
+        let public = MailReport { visibility: Some("public"), ..report("comment", None, Some("end-user")) };
+        check(public, "public", Some("end-user"));
+        check(report("comment", None, None), "no_comment", None);
+        check(report("discarded", Some("duplicate"), None), "duplicate", None);
+        let rule = Some("outsider-without-encoded-id");
+        check(report("suspended", Some("other_user_update"), rule), "other_user_update", rule);
+        check(report("failed", Some("an error with words of the mail"), None), "failed", None);
+    }
+}
