@@ -164,10 +164,10 @@ impl Player {
         letter.from = step.forged.unwrap_or(step.who).to_owned();
         letter.reply_to = step.reply_to.map(str::to_owned);
         letter.cc.extend(step.cc.map(str::to_owned));
-        let about_it =
+        let mut about_it =
             own.iter().rev().filter(|mail| answered.is_some_and(|sent| sent.row.ticket == mail.row.ticket));
         if let (None, Some(back)) = (step.forged, step.pastes)
-            && let Some(other) = about_it.skip(back).next()
+            && let Some(other) = about_it.nth(back)
         {
             letter.text.push_str(&format!("\n\n{}", other.message.text.full));
             letter.html = letter.html.map(|html| format!("{html}{}", other.html()));
