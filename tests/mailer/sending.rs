@@ -156,8 +156,10 @@ async fn the_answer_to_one_mail_is_never_taken_for_the_answer_to_the_next() {
     // An answer too many, at once or when the next mail has begun; the second mail is refused in truth.
     for (step, stray) in [(".", "250 taken\r\n250 taken"), ("RSET", "250 reset\r\n250 reset")] {
         let (server, desk) = (Server::start(), Desk::promising(&["kim@cust.example", "bo@cust.example"]));
-        server.once(step, Act::Say(stray));
-        server.once("RCPT TO:<bo@", Act::Say("550 no such person"));
+        server
+            .once(step, Act::Say(stray))
+            .once(".", Act::Say(if step == "." { "554 no" } else { "250 taken" }));
+        server.once(".", Act::Say("554 no"));
         desk.run_once(&smarthost(server.port())).await;
         assert_eq!(desk.row(1).state, "sent", "{stray:?}");
         assert_ne!(desk.row(2).state, "sent", "{stray:?}");
@@ -208,8 +210,6 @@ async fn a_crash_between_sending_and_recording_sends_the_same_bytes_again_and_lo
     let mut sender = Sender::new(Transport::Smarthost(smarthost.clone()));
     assert_eq!(sender.send(&outgoing(&claimed[0])).await, Delivery::Sent);
     let desk = desk.reopened();
-    assert_eq!(desk.run_once(&smarthost).await, Round::default(), "the lease still runs");
-    desk.wait_until_due();
     desk.run_once(&smarthost).await;
     let mails = server.taken();
     assert_eq!(mails.len(), 2);
