@@ -266,7 +266,7 @@ fn transport(config: &Config, data: &Path) -> Transport {
             password: credentials.password.expose().to_owned(),
         }),
         hello: config.server.hostname.clone(),
-        extra_root: None,
+        extra_root: smarthost.authority.as_ref().map(|authority| authority.pem.clone()),
         timeouts: Timeouts {
             connect: smarthost.timeout.min(Timeouts::default().connect),
             command: smarthost.timeout,

@@ -55,7 +55,7 @@ pub fn run(command: &KeysCommand) -> Result<Exit, Failure> {
         KeysCommand::List(command) => list(command),
         KeysCommand::Rotate(Rotate { place, json }) => {
             let done = world::write(place, Request::RotateKey)?;
-            let key = done.get("active_key").unwrap_or(&serde_json::Value::Null);
+            let key = done.get("active_key").map(ToString::to_string).unwrap_or_default();
             output::done(*json, &done, &format!("key {key} signs from now on; mails sent before stay valid"))
         }
         KeysCommand::Revoke(Revoke { id, place, json }) => {

@@ -213,7 +213,7 @@ fn settle(
 
     let standing = Standing::new(prepared, author, found, snapshot, policy);
     let block = standing.may_command.then_some(&prepared.commands);
-    let privacy_facts = facts::privacy(prepared, author, &standing, block, snapshot, policy);
+    let privacy_facts = facts::privacy(prepared, author, &standing, snapshot, policy);
     let decision = privacy::decide(&privacy_facts);
     for step in decision.trace.steps() {
         trace.push("privacy", step.rule, step.answer.word(), step.answer.because());

@@ -13,6 +13,7 @@
 )]
 
 mod letter;
+mod tokens;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -103,6 +104,7 @@ impl Desk {
         let mut config = config::load(Some(&account)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         config.data = folder.path().to_owned();
+        config.delivery.concurrency = 16;
         change(&mut config);
         let options = Options { durability: Durability::Scratch, ..Options::new(START) };
         let store = Store::open(folder.path(), options).unwrap();

@@ -1,9 +1,5 @@
 //! Tokens that somebody plants in text which others will quote.
 
-use postern::domain::address::Address;
-use postern::domain::token::{ClaimedToken, Purpose, address_token, find_body_tokens};
-use postern::message::html_to_text;
-
 use super::*;
 
 /// Carl, who is in CC of Rita's ticket, has a ticket of his own; the token of it that he knows.
@@ -21,32 +17,8 @@ fn body_token(sent: &Sent) -> String {
     text.rsplit_once('[').unwrap().1.split_once(']').unwrap().0.to_owned()
 }
 
-/// No live token of somebody else in any place where one counts.
 fn assert_defused(story: &Story, sent: &Sent, what: &str) {
-    let recipient = story.desk.person(&sent.recipient).unwrap().id;
-    let account = story.desk.pipeline.account();
-    let verify = |claimed: &ClaimedToken, purpose| {
-        let snapshot = story.desk.snapshot([claimed.ticket()]);
-        let salt = snapshot.tickets.get(&claimed.ticket())?.ticket.salt;
-        account.keys.verify(claimed, purpose, &salt)
-    };
-    let message = &sent.message;
-    let mailboxes = message.from.iter().chain(&message.reply_to).chain(&message.to).chain(&message.cc);
-    let names = mailboxes.filter_map(|mailbox| mailbox.name.clone()).collect::<Vec<_>>().join("\n");
-    let (text, html) = (message.text.full.clone(), sent.html().to_owned());
-    for text in [html_to_text(&html), text, html, names, message.subject.clone()] {
-        for claimed in find_body_tokens(&text) {
-            let says = verify(&claimed, Purpose::Body);
-            assert!(says.is_none_or(|says| says.recipient == recipient), "{what}: {text}");
-        }
-        for after in text.split("support+").skip(1) {
-            let end = after.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(after.len());
-            let address = Address::parse(&format!("support+{}@acme.example", &after[..end]));
-            let claimed = address.ok().as_ref().and_then(address_token);
-            let says = claimed.and_then(|claimed| verify(&claimed, Purpose::Address));
-            assert!(says.is_none_or(|says| says.recipient == recipient), "{what}: {text}");
-        }
-    }
+    assert_eq!(story.desk.foreign_tokens(sent), [""; 0], "{what}");
 }
 
 /// Carl writes publicly to Rita's ticket with the token planted somewhere; Ada quotes what she is sent.

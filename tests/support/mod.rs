@@ -67,7 +67,11 @@ impl Desk {
     }
 
     pub fn start(&self) -> Daemon {
-        Daemon::start(self.command(&["serve", "--listen", "127.0.0.1:0"]))
+        self.start_at("127.0.0.1:0")
+    }
+
+    pub fn start_at(&self, address: &str) -> Daemon {
+        Daemon::start(self.command(&["serve", "--listen", address]))
     }
 
     /// Runs a command to its end.

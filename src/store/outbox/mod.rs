@@ -18,13 +18,10 @@ use rusqlite::{Connection, Result};
 use super::rows::{execute, execute_one, first, word};
 use crate::domain::address::Address;
 use crate::domain::ids::{NotificationId, OutboxId};
-use crate::domain::time::{MINUTE, Timestamp};
+use crate::domain::time::Timestamp;
 
 pub use budget::Budget;
-pub use claim::{Claimed, claim};
-
-/// How long a claimed row stays its sender's. Longer than any one delivery may take.
-pub const LEASE: i64 = 15 * MINUTE;
+pub use claim::{Cancelled, Claimed, Claims, Terms, claim};
 
 /// Where a promised mail stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

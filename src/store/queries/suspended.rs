@@ -34,7 +34,8 @@ pub struct SuspendedView {
 /// # Errors
 /// If the database cannot be read.
 pub fn suspended_list(conn: &Connection, limit: u32) -> Result<Vec<SuspendedView>> {
-    let sql = "SELECT * FROM suspended_tickets WHERE released_at IS NULL ORDER BY id DESC LIMIT ?1";
+    let sql = "SELECT * FROM suspended_tickets WHERE released_at IS NULL
+               ORDER BY created_at DESC, id DESC LIMIT ?1";
     all(conn, sql, [limit], view)
 }
 
