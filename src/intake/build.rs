@@ -153,8 +153,10 @@ fn preconditions(prepared: &Prepared<'_>, decided: &Basis<'_>, snapshot: &Snapsh
         list.push(Precondition::UserVersion { user, version });
     }
     // The version of a ticket that is updated is checked by whoever plans the update.
-    if let Some(file) = decided.standing.follows {
-        list.push(Precondition::TicketVersion { ticket: file.ticket.id, version: file.ticket.version });
+    let updated = decided.standing.file.map(|file| file.ticket.id);
+    for named in snapshot.tickets.values().map(|file| &file.ticket).filter(|named| Some(named.id) != updated)
+    {
+        list.push(Precondition::TicketVersion { ticket: named.id, version: named.version });
     }
     if let Some(from) = prepared.message.from.first() {
         let own_earlier = snapshot.earlier.iter().filter(|earlier| earlier.by_author);

@@ -84,7 +84,7 @@ pub(super) fn privacy(
         command: privacy_command(prepared, standing),
         ticket_is_private: ticket.is_some_and(|ticket| !ticket.is_public()),
         notified_comment_was_private: standing.notified_comment_was_private,
-        repeats_private_comment: repeats_private_comment(prepared, standing, policy),
+        repeats_private_comment: agent && repeats_private_comment(prepared, standing, snapshot, policy),
         recovered: prepared.recovers.is_some(),
         cc_comments_public: settings.cc_comments_public,
         agent_comments_public_by_default: settings.agent_comments_public_by_default,
@@ -108,24 +108,32 @@ fn privacy_command(prepared: &Prepared<'_>, standing: &Standing<'_>) -> privacy:
     }
 }
 
-/// Rule 9, over all of the mail: text, HTML and attachments against the private comments of the ticket (and of
-/// the closed ticket, where the mail makes a follow-up).
-fn repeats_private_comment(prepared: &Prepared<'_>, standing: &Standing<'_>, policy: &Policy<'_>) -> bool {
-    let Some(file) = standing.file.or(standing.follows) else { return false };
-    if file.private_prints.is_empty() {
-        return false;
-    }
+/// Rule 9, over all of the mail: text, HTML and attachments against the private comments of every ticket that the mail
+/// names. An agent may answer one ticket with what they were told about another.
+fn repeats_private_comment(
+    prepared: &Prepared<'_>,
+    standing: &Standing<'_>,
+    snapshot: &Snapshot,
+    policy: &Policy<'_>,
+) -> bool {
     let message = prepared.message;
     let attachments: Vec<_> = message.attachments.iter().map(|attachment| attachment.sha256).collect();
-    let public = file.comments.iter().filter(|comment| comment.visibility == Visibility::Public);
-    let mut public_texts: Vec<&str> = public.clone().map(|comment| comment.text.as_str()).collect();
-    public_texts.push(&file.ticket.subject);
-    public_texts.extend(policy.template_texts.iter().map(String::as_str));
-    let public_attachments: Vec<_> =
-        public.flat_map(|comment| comment.attachments.iter().map(|attachment| attachment.sha256)).collect();
     let html = message.html.as_deref().unwrap_or_default();
     let texts = [message.text.full.as_str(), html, message.subject.as_str()];
     let mail = recall::Mail { texts: &texts, attachments: &attachments };
-    recall::repeats(policy.recall_key, &mail, &file.private_prints, &public_texts, &public_attachments)
-        .is_some()
+    let updated = standing.file.or(standing.follows);
+    let mut named = snapshot.tickets.values().filter(|file| !file.private_prints.is_empty());
+    named.any(|file| {
+        let files = || std::iter::once(file).chain(updated);
+        let public = || {
+            let comments = files().flat_map(|file| &file.comments);
+            comments.filter(|comment| comment.visibility == Visibility::Public)
+        };
+        let known = public().map(|comment| &comment.text).chain(files().map(|file| &file.ticket.subject));
+        let known: Vec<&str> = known.chain(policy.template_texts).map(String::as_str).collect();
+        let known_attachments: Vec<_> =
+            public().flat_map(|comment| &comment.attachments).map(|attachment| attachment.sha256).collect();
+        let prints = &file.private_prints;
+        recall::repeats(policy.recall_key, &mail, prints, &known, &known_attachments).is_some()
+    })
 }

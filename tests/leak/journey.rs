@@ -63,7 +63,7 @@ pub struct Step {
     pub reply_to: Option<&'static str>,
     /// A token from another mail the writer has stands in the text.
     pub plants: bool,
-    /// So does all of another mail that the writer got about the ticket, counted from the newest.
+    /// The writer repeats what another mail about the ticket said, counted from the newest.
     pub pastes: Option<usize>,
     /// The text has 12 to 39 characters.
     pub short: bool,

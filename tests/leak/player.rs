@@ -157,6 +157,11 @@ impl Player {
         };
         let text =
             if step.command.is_empty() { words.to_owned() } else { format!("{}\n{words}", step.command) };
+        let about_it =
+            own.iter().rev().filter(|mail| answered.is_some_and(|sent| sent.row.ticket == mail.row.ticket));
+        let pasted =
+            step.pastes.filter(|_| step.forged.is_none()).and_then(|back| about_it.skip(back).next());
+        let text = pasted.map_or(text.clone(), |other| format!("{text}\n\n{}", content(other)));
         let mut letter = match answered {
             None => Letter::from(step.who, &id, &text),
             Some(sent) => answer(step, sent, &id, &text, is_agent),
@@ -164,14 +169,6 @@ impl Player {
         letter.from = step.forged.unwrap_or(step.who).to_owned();
         letter.reply_to = step.reply_to.map(str::to_owned);
         letter.cc.extend(step.cc.map(str::to_owned));
-        let mut about_it =
-            own.iter().rev().filter(|mail| answered.is_some_and(|sent| sent.row.ticket == mail.row.ticket));
-        if let (None, Some(back)) = (step.forged, step.pastes)
-            && let Some(other) = about_it.nth(back)
-        {
-            letter.text.push_str(&format!("\n\n{}", other.message.text.full));
-            letter.html = letter.html.map(|html| format!("{html}{}", other.html()));
-        }
         if step.plants
             && let Some(other) = own.first()
         {
@@ -253,6 +250,12 @@ fn quote(letter: Letter, sent: &Sent, style: Quote) -> Letter {
         }
     };
     Letter { text, ..letter }
+}
+
+/// What a mail says, without the lines that every mail of ours has.
+fn content(sent: &Sent) -> String {
+    let of_every_mail = |line: &&str| !["##", "--", "["].iter().any(|start| line.starts_with(start));
+    sent.message.text.full.lines().filter(of_every_mail).collect::<Vec<_>>().join("\n")
 }
 
 /// `[TOKEN]`, as it stands at the end of a mail.

@@ -104,3 +104,29 @@ fn a_token_in_a_name_or_a_subject_is_defused_where_it_is_shown() {
         assert_defused(&story, &sent, "in name and subject");
     }
 }
+
+#[test]
+fn an_answer_to_one_ticket_with_a_note_of_another_that_it_names_stays_internal() {
+    const NOTE: &str = "Rita poured coffee into the printer and does not want anybody to know.";
+    let mut story = Story::new();
+    let note =
+        Letter::answer(story.newest(ADA), "ada-note@acme.example", &format!("#note\n{NOTE}")).trusted();
+    assert_eq!(story.desk.receive(&note).visibility, Some("private"));
+    let otto =
+        story.desk.receive(&Letter::from(OTTO, "otto-1@example.org", "What is wrong with the printer?"));
+    story.post();
+    // Rita's copy of the thread is quoted in the answer to Otto: it names her ticket, but is not bound to Ada.
+    let named = format!("> [{}]", body_token(story.newest(RITA)));
+    let answer = Letter::answer(story.newest(ADA), "ada-otto@acme.example", "It is like this:").trusted();
+    let answer = Letter { text: format!("{}\n{}\n\n{named}", answer.text, NOTE), ..answer };
+    let report = story.desk.receive(&answer);
+    assert_eq!(report.ticket, otto.ticket);
+    assert_eq!(
+        (report.visibility, report.rule.as_deref()),
+        (Some("private"), Some("repeats-private-comment")),
+        "{report:?}"
+    );
+    for sent in story.post() {
+        assert!(sent.recipient.to_string() != OTTO, "{:?}", sent.message.text.full);
+    }
+}
