@@ -1,11 +1,14 @@
 //! The references to tickets that a mail carries, as claims: nothing here is believed yet.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::domain::address::Address;
+use crate::domain::ids::{Salt, TicketId};
 use crate::domain::mail::{Envelope, InboundMessage, MessageId};
 use crate::domain::settings::Settings;
 use crate::domain::snapshot::Lookup;
 use crate::domain::token::{
-    ClaimedToken, address_token, find_body_tokens, message_id_token, reverse_path_token,
+    ClaimedToken, KeyRing, Purpose, address_token, find_body_tokens, message_id_token, reverse_path_token,
 };
 
 /// Threads longer than this are known by their newest mails.
@@ -67,14 +70,29 @@ pub fn clues(message: &InboundMessage, envelope: &Envelope, html_text: &str, set
 }
 
 impl Clues {
-    /// Adds what the store must say before the clues can be judged.
-    pub fn ask(&self, lookup: &mut Lookup) {
-        let references = self.references.iter().filter_map(|reference| reference.token.as_ref());
-        let returns = self.return_addresses.iter().map(|path| &path.token);
-        let tokens = self.address.iter().chain(&self.body).chain(references);
-        let tokens = tokens.chain(&self.own_message_id).chain(returns);
-        lookup.tickets.extend(tokens.map(ClaimedToken::ticket));
+    /// The tickets that tokens claim. Anybody can claim any ticket: nothing but their salts is worth loading yet.
+    #[must_use]
+    pub fn claimed(&self) -> BTreeSet<TicketId> {
+        self.tokens().map(|(claimed, _)| claimed.ticket()).collect()
+    }
+
+    /// Adds what the store must say before the clues can be judged: the tickets whose tokens fit their salts, and the
+    /// Message-IDs.
+    pub fn ask(&self, salts: &BTreeMap<TicketId, Salt>, keys: &KeyRing, lookup: &mut Lookup) {
+        let fits = |(claimed, purpose): &(&ClaimedToken, Purpose)| {
+            salts.get(&claimed.ticket()).is_some_and(|salt| keys.verify(claimed, *purpose, salt).is_some())
+        };
+        lookup.tickets.extend(self.tokens().filter(fits).map(|(claimed, _)| claimed.ticket()));
         lookup.message_ids.extend(self.references.iter().map(|reference| reference.message_id.clone()));
+    }
+
+    /// Every token in the mail, with what it would have to be good for.
+    fn tokens(&self) -> impl Iterator<Item = (&ClaimedToken, Purpose)> {
+        let references = self.references.iter().filter_map(|reference| reference.token.as_ref());
+        let sent = references.chain(&self.own_message_id).map(|token| (token, Purpose::MessageId));
+        let returns = self.return_addresses.iter().map(|path| (&path.token, Purpose::Verp));
+        let addressed = self.address.iter().map(|token| (token, Purpose::Address));
+        addressed.chain(self.body.iter().map(|token| (token, Purpose::Body))).chain(sent).chain(returns)
     }
 }
 

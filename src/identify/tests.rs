@@ -1,3 +1,5 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::*;
 use crate::domain::address::{Address, Mailbox};
 use crate::domain::ids::OutboxId;
@@ -297,7 +299,7 @@ fn an_answer_to_a_private_notification_is_known_as_one() {
 }
 
 #[test]
-fn clues_ask_for_every_ticket_and_message_id_they_claim() {
+fn clues_ask_for_every_ticket_whose_salt_fits_and_for_no_other() {
     let w = world();
     let mut message = Mail {
         to: vec![w.at(1, CUSTOMER)],
@@ -313,10 +315,17 @@ fn clues_ask_for_every_ticket_and_message_id_they_claim() {
         OutboxId(7),
     );
     let found = clues(&message, &envelope(&[&path.unwrap().to_string()]), &w.bracket(6, 1), &w.settings);
-    let mut lookup = Lookup::default();
-    found.ask(&mut lookup);
+    assert_eq!(found.claimed(), (1..=6).map(TicketId).collect());
+    let asked = |salts: BTreeMap<TicketId, Salt>| {
+        let mut lookup = Lookup::default();
+        found.ask(&salts, &w.keys, &mut lookup);
+        lookup
+    };
+    let lookup = asked((1..=6).map(|id| (TicketId(id), salt(id))).collect());
     assert_eq!(lookup.tickets, (1..=6).map(TicketId).collect());
     assert_eq!(lookup.message_ids.len(), 2);
+    let others = asked((1..=6).map(|id| (TicketId(id), salt(id + 1))).collect());
+    assert_eq!(others.tickets, BTreeSet::new(), "a claim that does not fit loads nothing");
 }
 
 #[test]

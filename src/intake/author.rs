@@ -17,6 +17,8 @@ pub struct Author<'a> {
     pub trust: SenderTrust,
     /// Reply-To names somebody else, and nothing vouches for it.
     pub conflict: Option<ReplyToConflict>,
+    /// Reply-To names the author: it lies in the authenticated From domain, which other people may share.
+    pub by_reply_to: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,7 @@ pub fn author<'a>(
 ) -> Option<Author<'a>> {
     let from = message.from.first()?;
     let claimed = |mailbox: &'a Mailbox, conflict| Author {
+        by_reply_to: mailbox.address != from.address,
         mailbox,
         user: snapshot.user_by_address(&mailbox.address),
         trust: authentication.trust_of(&mailbox.address),

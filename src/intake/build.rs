@@ -183,7 +183,7 @@ fn flags(prepared: &Prepared<'_>, decided: &Basis<'_>, snapshot: &Snapshot) -> B
     [
         (decided.decision.flagged, by_rule),
         (follows_up_a_ticket_of_others(decided), Flag::Outsider),
-        (decided.author.conflict.is_some(), Flag::ReplyToDiffers),
+        (decided.author.conflict.is_some() || doubtful_reply_to(decided.author), Flag::ReplyToDiffers),
         (decided.found.ambiguous, Flag::SeveralTickets),
         (reused, Flag::MessageIdReused),
         (decided.author.trust == SenderTrust::Failed, Flag::AuthenticationFailed),
@@ -192,6 +192,11 @@ fn flags(prepared: &Prepared<'_>, decided: &Basis<'_>, snapshot: &Snapshot) -> B
     .into_iter()
     .filter_map(|(raised, flag)| raised.then_some(flag))
     .collect()
+}
+
+/// Reply-To names the author, and nothing vouches for that very address.
+fn doubtful_reply_to(author: &Author<'_>) -> bool {
+    author.by_reply_to && author.trust != SenderTrust::Authenticated
 }
 
 /// An end user who was neither requester nor CC of the closed ticket that the new one follows up.
@@ -330,12 +335,14 @@ fn wake_ticket(draft: &mut Draft<'_>, decided: &Basis<'_>, trace: &mut Trace) {
     }
     match from {
         Status::New | Status::Open | Status::Closed => {}
-        Status::Pending | Status::Hold => draft.push(Event::StatusChanged { from, to: Status::Open }),
+        Status::Pending | Status::Hold if decided.standing.relation.can_edit || decided.standing.access => {
+            draft.push(Event::StatusChanged { from, to: Status::Open });
+        }
         Status::Solved if decided.standing.relation.is_requester || decided.standing.access => {
             draft.push(Event::StatusChanged { from, to: Status::Open });
         }
-        Status::Solved => {
-            draft.withhold("reopen", "the author is not the requester, and nothing vouches for them", trace);
+        Status::Pending | Status::Hold | Status::Solved => {
+            draft.withhold("reopen", "the author has no part in the ticket that allows it", trace);
         }
     }
 }

@@ -10,14 +10,14 @@ mod facts;
 mod participants;
 mod relation;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::admission;
 use crate::authenticate::{Authentication, authenticate};
 use crate::commands::{self, CommandBlock};
 use crate::domain::address::Address;
 use crate::domain::fate::{DiscardReason, Fate, SuspensionCause};
-use crate::domain::ids::{Fresh, JournalId, SuspendedId, TicketId};
+use crate::domain::ids::{Fresh, JournalId, Salt, SuspendedId, TicketId};
 use crate::domain::mail::{Envelope, InboundMessage};
 use crate::domain::plan::{Change, MailRecord};
 use crate::domain::settings::Settings;
@@ -55,6 +55,8 @@ pub struct Prepared<'a> {
     pub recovers: Option<SuspendedId>,
     html_text: String,
     clues: Clues,
+    /// What the clues ask of the store, once the salts of the claimed tickets are known.
+    asked: Lookup,
     authentication: Authentication,
     commands: CommandBlock,
 }
@@ -103,6 +105,7 @@ pub fn prepare<'a>(
         recovers,
         clues: identify::clues(message, envelope, &html_text, policy.settings),
         html_text,
+        asked: Lookup::default(),
         authentication: authenticate(message, envelope),
         commands: commands::parse(&message.text.new_text()),
     }
@@ -124,17 +127,26 @@ impl Prepared<'_> {
             digest: message.content_digest,
             accepted_at: self.envelope.accepted_at,
         });
-        let mut lookup = Lookup { users, addresses, mail, ..Lookup::default() };
-        self.clues.ask(&mut lookup);
-        lookup
+        Lookup { users, addresses, mail, ..self.asked.clone() }
     }
 
-    /// What in the mail may name a ticket: mails about the same ticket are decided in order.
+    /// The tickets whose salts are needed before [`Prepared::lookup`].
     #[must_use]
-    pub fn claims(&self) -> Lookup {
-        let mut lookup = Lookup::default();
-        self.clues.ask(&mut lookup);
-        lookup
+    pub fn claimed(&self) -> BTreeSet<TicketId> {
+        self.clues.claimed()
+    }
+
+    /// Takes the salts: a token that does not fit its ticket's is not asked about any further.
+    #[must_use]
+    pub fn with_salts(mut self, salts: &BTreeMap<TicketId, Salt>, policy: &Policy<'_>) -> Self {
+        self.clues.ask(salts, policy.keys, &mut self.asked);
+        self
+    }
+
+    /// What in the mail names a ticket: mails about the same ticket are decided in order.
+    #[must_use]
+    pub fn claims(&self) -> &Lookup {
+        &self.asked
     }
 
     fn record(&self, author: Option<&Author<'_>>, token_ticket: Option<TicketId>) -> MailRecord {
@@ -259,8 +271,10 @@ impl<'a> Standing<'a> {
         // Recovering a mail never makes a follow-up (reference/ticket-identification.md §4).
         let follows = named.filter(|_| closed && prepared.recovers.is_none());
         let file = named.filter(|_| !closed);
-        let access = author.trust == SenderTrust::Authenticated
-            || (found.token_bound_to_author && author.trust != SenderTrust::Failed);
+        // A token bound to an agent shows whose mail it may be, and no more; an author whom only Reply-To names shares a
+        // mail domain with the sender, which strangers do.
+        let doubtful = author.is_agent() || author.by_reply_to || author.trust == SenderTrust::Failed;
+        let access = author.trust == SenderTrust::Authenticated || (found.token_bound_to_author && !doubtful);
         let relation = file.map_or_else(Relation::default, |file| {
             relation::relation(author, &file.ticket, access, snapshot, policy.settings)
         });

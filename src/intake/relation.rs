@@ -45,7 +45,9 @@ pub fn relation(
     // An agent nobody vouches for gets no power of an agent, not even the standing on the ticket; a customer
     // whose authentication failed counts as an outsider (DESIGN §7).
     let unbelieved_agent = user.is_agent() && author.trust != SenderTrust::Authenticated;
-    if unbelieved_agent || author.trust == SenderTrust::Failed {
+    // Two people of one mail domain are not each other: by Reply-To alone nobody stands in for another.
+    let borrowed = author.by_reply_to && author.trust != SenderTrust::Authenticated;
+    if unbelieved_agent || borrowed || author.trust == SenderTrust::Failed {
         return Relation::default();
     }
     let is_requester = ticket.requester == user.id;

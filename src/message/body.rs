@@ -8,6 +8,8 @@ use crate::domain::mail::Defect;
 const MAX_TEXT: usize = 1_000_000;
 /// The same for HTML, whose markup weighs many times the text.
 const MAX_HTML: usize = 4_000_000;
+/// HTML parts that are rendered; of further ones the tags are taken away.
+const MAX_RENDERED: usize = 4;
 
 #[derive(Debug, Default)]
 pub(super) struct Content {
@@ -21,7 +23,8 @@ pub(super) struct Content {
 /// beside it. If that is blank, the HTML is the text.
 pub(super) fn read(parts: &mut Vec<Part>, defects: &mut Defects) -> Content {
     let mut pieces = Vec::new();
-    let mut html_parts = Vec::new();
+    let mut html_parts: Vec<(String, String)> = Vec::new();
+    let mut html_left = MAX_HTML;
     let mut files = Vec::new();
     for part in std::mem::take(parts) {
         let first = pieces.is_empty() && html_parts.is_empty();
@@ -34,11 +37,15 @@ pub(super) fn read(parts: &mut Vec<Part>, defects: &mut Defects) -> Content {
             part.shown.as_text || part.unclosed && (part.kind == Kind::PlainText || pieces.is_empty());
         match part.kind {
             Kind::Html => {
-                let html = cut(text, MAX_HTML, defects);
+                // Hundreds of parts, each just within the limits of one, would hold up every decider.
+                let html = cut(text, html_left, defects);
+                html_left -= html.len();
+                let rendered = html_parts.len() < MAX_RENDERED;
+                let converted = if rendered { html::to_text(&html, defects) } else { html::stripped(&html) };
                 if in_text {
-                    pieces.push(html::to_text(&html, defects));
+                    pieces.push(converted.clone());
                 }
-                html_parts.push(html);
+                html_parts.push((html, converted));
             }
             _ if !in_text => {}
             _ if part.flowed => pieces.push(unflow(&text, part.delsp)),
@@ -48,10 +55,10 @@ pub(super) fn read(parts: &mut Vec<Part>, defects: &mut Defects) -> Content {
     *parts = files;
     let mut text = joined(&pieces);
     if text.trim().is_empty() && !html_parts.is_empty() {
-        let converted: Vec<String> = html_parts.iter().map(|html| html::to_text(html, defects)).collect();
+        let converted: Vec<String> = html_parts.iter().map(|(_, converted)| converted.clone()).collect();
         text = joined(&converted);
     }
-    Content { text: cut(text, MAX_TEXT, defects), html: html_parts.into_iter().next() }
+    Content { text: cut(text, MAX_TEXT, defects), html: html_parts.into_iter().next().map(|(html, _)| html) }
 }
 
 /// A text part with a file name is a file, unless it is where the text should be.

@@ -38,13 +38,18 @@ pub(super) fn to_text(html: &str, defects: &mut Defects) -> String {
     static RULE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?i)<hr\b[^<>]*>").ok());
     if html.len() > MAX_LENGTH || is_too_deep(html) {
         defects.insert(Defect::HtmlTooDeep);
-        return neat(&mail_parser::decoders::html::html_to_text(html));
+        return stripped(html);
     }
     // In raw mode (tables, which are mostly layout, cell by cell) a rule would not even end the line.
     let html = RULE.as_ref().map_or(html.into(), |rule| rule.replace_all(html, "<br>──────────<br>"));
     let config = with_decorator(Plain).raw_mode(true).allow_width_overflow();
     let rendered = config.string_from_read(html.as_bytes(), WIDTH);
     neat(&rendered.unwrap_or_else(|_| mail_parser::decoders::html::html_to_text(&html)))
+}
+
+/// The text between the tags: plain, and quick however the HTML is made.
+pub(super) fn stripped(html: &str) -> String {
+    neat(&mail_parser::decoders::html::html_to_text(html))
 }
 
 /// Counts open elements, roughly and rather too many than too few.

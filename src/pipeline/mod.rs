@@ -124,6 +124,7 @@ impl Pipeline {
         let account = self.account();
         let (policy, context) = (account.policy(), account.context());
         let prepared = intake::prepare(entry.id, message, &entry.envelope, recovers, &policy);
+        let prepared = prepared_with_salts(&self.store, prepared, &policy)?;
         wait(&prepared)?;
         let mut keep = AttachmentKeeper { store: &self.store, message, kept: false };
         let now = self.clock.now();
@@ -161,6 +162,7 @@ impl Pipeline {
         let account = self.account();
         let policy = account.policy();
         let prepared = intake::prepare(entry.id, &message, &entry.envelope, None, &policy);
+        let prepared = prepared_with_salts(&self.store, prepared, &policy)?;
         let snapshot = self.store.snapshot(&prepared.lookup())?;
         let mut fresh = crate::domain::ids::CountingFresh::default();
         let decided = intake::decide(&prepared, &snapshot, &policy, &mut fresh);
@@ -177,6 +179,16 @@ impl Pipeline {
             _ => Ok(None),
         }
     }
+}
+
+/// Salts never change, so they need not be of the snapshot that the decision is made from.
+fn prepared_with_salts<'a>(
+    store: &Store,
+    prepared: intake::Prepared<'a>,
+    policy: &Policy<'_>,
+) -> Result<intake::Prepared<'a>, RunError> {
+    let salts = store.salts(&prepared.claimed())?;
+    Ok(prepared.with_salts(&salts, policy))
 }
 
 /// The keys of the file as the core knows them; a retired one verifies for five years.

@@ -129,7 +129,7 @@ fn decide(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<
     let message = message::parse(&entry.raw);
     let wait = |prepared: &intake::Prepared<'_>| {
         let claims = prepared.claims();
-        scheduler.wait_for_turn(row, Ties::of(&message), || pipeline.store.tickets_named(&claims))
+        scheduler.wait_for_turn(row, Ties::of(&message), || pipeline.store.tickets_named(claims))
     };
     pipeline.decide_message(&entry, &message, None, wait).map(drop)
 }

@@ -286,7 +286,11 @@ impl Store {
     /// it in the table `blobs`.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<[u8; 32], StoreError> {
         self.write_side()?;
-        Ok(self.0.blobs.put(bytes)?)
+        // Whatever keeps new bytes from the disk may be mended: nothing that was kept is damaged by it.
+        self.0.blobs.put(bytes).map_err(|error| match StoreError::from(error) {
+            StoreError::Damaged(what) => StoreError::Failed(what),
+            other => other,
+        })
     }
 
     /// The bytes with this SHA-256, checked.

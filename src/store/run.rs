@@ -1,13 +1,13 @@
 //! One way for every change: snapshot ► function ► commit ► again if something it relied on has changed (DESIGN §2).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use rusqlite::{Connection, Transaction};
 
 use super::commit::{self, Conflict};
 use super::{Priority, Store, StoreError, WriteError, snapshot};
-use crate::domain::ids::{Fresh, TicketId};
+use crate::domain::ids::{Fresh, Salt, TicketId};
 use crate::domain::plan::Plan;
 use crate::domain::snapshot::{Directory, Lookup, Snapshot};
 use crate::domain::time::Timestamp;
@@ -41,6 +41,17 @@ impl Store {
             snapshot::load(tx, lookup, directory)
         })
         .map_err(failed)
+    }
+
+    /// The salts of those of these tickets that exist.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn salts(&self, tickets: &BTreeSet<TicketId>) -> Result<BTreeMap<TicketId, Salt>, StoreError> {
+        if tickets.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        self.ask(|db| snapshot::salts(db, tickets))
     }
 
     /// The tickets that the lookup names, and those they were merged into: who works on the same ones.

@@ -3,13 +3,13 @@
 //! **Invariant:** nothing is guessed. What cannot be read is an error, and the mail waits.
 //! **Invariant:** hashes only find candidates; a Message-ID or digest counts when its full value is equal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use super::rows::{self, all, message_id, people, tickets, word};
-use crate::domain::ids::{JournalId, TicketId, UserId};
+use crate::domain::ids::{JournalId, Salt, TicketId, UserId};
 use crate::domain::mail::MessageId;
 use crate::domain::snapshot::{
     Directory, EarlierMail, KnownMessage, Lookup, MailKey, SenderTrust, Snapshot, TicketFile,
@@ -23,6 +23,9 @@ pub const DUPLICATE_WINDOW: i64 = 30 * DAY;
 const NEWEST_COMMENTS: u32 = 100;
 const NEWEST_THREAD_IDS: u32 = 20;
 const MERGE_HOPS: usize = 10;
+/// Octets of comment text in one snapshot. Beyond it comments are left out, the oldest first: what a decision does not see
+/// of public comments can only make it more private.
+const MAX_TEXT: usize = 16 << 20;
 
 /// Answers the lookup. `directory` is the caller's copy; its version is what plans check.
 ///
@@ -36,8 +39,9 @@ pub fn load(conn: &Connection, lookup: &Lookup, directory: Arc<Directory>) -> Re
         }
     }
     let known_tickets = snapshot.message_ids.values().map(|known| known.ticket);
+    let mut room = MAX_TEXT;
     for ticket in lookup.tickets.iter().copied().chain(known_tickets).collect::<BTreeSet<_>>() {
-        load_merge_chain(conn, ticket, &mut snapshot)?;
+        load_merge_chain(conn, ticket, &mut room, &mut snapshot)?;
     }
     let mut wanted = lookup.users.clone();
     for address in &lookup.addresses {
@@ -56,6 +60,20 @@ pub fn load(conn: &Connection, lookup: &Lookup, directory: Arc<Directory>) -> Re
         snapshot.earlier = earlier_mails(conn, key)?;
     }
     Ok(snapshot)
+}
+
+/// The salts of those of these tickets that exist.
+///
+/// # Errors
+/// If the database cannot be read.
+pub fn salts(conn: &Connection, wanted: &BTreeSet<TicketId>) -> Result<BTreeMap<TicketId, Salt>> {
+    let mut select = conn.prepare_cached("SELECT salt FROM tickets WHERE id = ?1")?;
+    let mut salts = BTreeMap::new();
+    for id in wanted {
+        let salt = select.query_row([id.0], |row| row.get(0).map(Salt)).optional()?;
+        salts.extend(salt.map(|salt| (*id, salt)));
+    }
+    Ok(salts)
 }
 
 /// The tickets that the lookup names, by number or by Message-ID, and those they were merged into.
@@ -106,7 +124,12 @@ pub fn directory_version(conn: &Connection) -> Result<i64> {
 }
 
 /// The ticket, and those it was merged into, one after another.
-fn load_merge_chain(conn: &Connection, first: TicketId, snapshot: &mut Snapshot) -> Result<()> {
+fn load_merge_chain(
+    conn: &Connection,
+    first: TicketId,
+    room: &mut usize,
+    snapshot: &mut Snapshot,
+) -> Result<()> {
     let mut next = Some(first);
     for _ in 0..=MERGE_HOPS {
         let Some(id) = next else { return Ok(()) };
@@ -115,9 +138,11 @@ fn load_merge_chain(conn: &Connection, first: TicketId, snapshot: &mut Snapshot)
         }
         let Some(ticket) = tickets::ticket(conn, id)? else { return Ok(()) };
         next = ticket.merged_into;
+        let comments = tickets::newest_comments(conn, id, NEWEST_COMMENTS, *room)?;
+        *room -= comments.iter().map(|comment| comment.text.len()).sum::<usize>().min(*room);
         let file = TicketFile {
             ticket,
-            comments: tickets::newest_comments(conn, id, NEWEST_COMMENTS)?,
+            comments,
             private_prints: tickets::private_prints(conn, id)?,
             thread: thread(conn, id)?,
         };

@@ -177,7 +177,7 @@ fn a_comment_comes_back_with_its_attachments_in_order() {
         ..comment(CommentId(9), TICKET, Visibility::Private)
     };
     write(&conn, vec![Write::InsertComment(full.clone())]);
-    let comments = tickets::newest_comments(&conn, TICKET, 100).unwrap();
+    let comments = tickets::newest_comments(&conn, TICKET, 100, usize::MAX).unwrap();
     let note = comment(NOTE, TICKET, Visibility::Private);
     assert_eq!(comments, vec![comment(PUBLIC, TICKET, Visibility::Public), note, full]);
     assert_eq!(count(&conn, "blobs"), 2, "the same bytes are one blob");

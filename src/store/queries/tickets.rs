@@ -115,7 +115,7 @@ pub struct ExplainView {
 /// If the database cannot be read.
 pub fn ticket_show(conn: &Connection, id: TicketId) -> Result<Option<TicketView>> {
     let Some(ticket) = tickets::ticket(conn, id)? else { return Ok(None) };
-    let comments = tickets::newest_comments(conn, id, u32::MAX)?;
+    let comments = tickets::newest_comments(conn, id, u32::MAX, usize::MAX)?;
     Ok(Some(TicketView {
         is_public: ticket.is_public(),
         requester: person(conn, ticket.requester)?,

@@ -72,10 +72,24 @@ pub fn put_ticket(conn: &Connection, ticket: &Ticket) -> Result<()> {
     put_collaborators(conn, ticket.id, FOLLOWER, &ticket.followers)
 }
 
-/// The newest comments of a ticket with their attachments, oldest first.
-pub fn newest_comments(conn: &Connection, ticket: TicketId, limit: u32) -> Result<Vec<Comment>> {
+/// The newest comments of a ticket with their attachments, oldest first: at most `limit`, and no more than have
+/// `octets` of text together.
+pub fn newest_comments(
+    conn: &Connection,
+    ticket: TicketId,
+    limit: u32,
+    octets: usize,
+) -> Result<Vec<Comment>> {
     let sql = "SELECT * FROM comments WHERE ticket = ?1 ORDER BY id DESC LIMIT ?2";
-    let mut comments = all(conn, sql, (ticket.0, limit), comment_columns)?;
+    let mut select = conn.prepare_cached(sql)?;
+    let mut comments = Vec::new();
+    let mut room = octets;
+    for comment in select.query_map((ticket.0, limit), comment_columns)? {
+        let comment = comment?;
+        let Some(rest) = room.checked_sub(comment.text.len()) else { break };
+        room = rest;
+        comments.push(comment);
+    }
     comments.reverse();
     let Some(oldest) = comments.first() else { return Ok(comments) };
 
