@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::domain::ids::{CommentId, OutboxId, SuspendedId};
 use crate::domain::mail::Envelope;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Undone};
 
 /// What can be asked of the process that holds the data directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ use crate::pipeline::Pipeline;
 pub enum Request {
     /// Take a mail in; `raw` is base64.
     Deliver {
-        envelope: Envelope,
+        envelope: Box<Envelope>,
         raw: String,
     },
     RecoverSuspended {
@@ -81,7 +81,7 @@ fn converse(mut stream: UnixStream, request: &Request) -> std::io::Result<Reply>
 #[must_use]
 pub fn execute(pipeline: &Pipeline, request: Request) -> Reply {
     let done = match request {
-        Request::Deliver { envelope, raw } => pipeline.deliver(envelope, &raw),
+        Request::Deliver { envelope, raw } => pipeline.deliver(&envelope, &raw),
         Request::RecoverSuspended { id } => pipeline.recover(SuspendedId(id)),
         Request::DeleteSuspended { id } => pipeline.delete_suspended(SuspendedId(id)),
         Request::RetryOutbox { id } => pipeline.retry_outbox(OutboxId(id)),
@@ -94,15 +94,6 @@ pub fn execute(pipeline: &Pipeline, request: Request) -> Reply {
         Err(Undone::Refused(why)) => Reply::Refused(why),
         Err(Undone::Trouble(why)) => Reply::Trouble(why),
     }
-}
-
-/// Why a command changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Undone {
-    #[error("{0}")]
-    Refused(String),
-    #[error("{0}")]
-    Trouble(String),
 }
 
 /// Serves the control socket until `shutdown`: a thread per conversation, as few as there are operators.

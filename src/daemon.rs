@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -106,6 +107,8 @@ async fn serve(
     deciders: usize,
     suspects: Vec<JournalId>,
 ) -> Result<(), String> {
+    // Before anybody is told that we are ready: a SIGTERM right after that must find us listening for it.
+    let signals = Signals::watch()?;
     let shutdown = CancellationToken::new();
     let stop_mailer = CancellationToken::new();
     let mut gates = tokio::task::JoinSet::new();
@@ -141,7 +144,7 @@ async fn serve(
     telemetry::daemon_started(env!("CARGO_PKG_VERSION"), &listeners);
     // Tells systemd, if it started us; without it there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    wait_for_signal().await?;
+    signals.wait().await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
 
     shutdown.cancel();
@@ -159,15 +162,24 @@ async fn serve(
     Ok(())
 }
 
-async fn wait_for_signal() -> Result<(), String> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let watch = |kind| signal(kind).map_err(|error| format!("cannot watch for signals: {error}"));
-    let (mut terminate, mut interrupt) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT, caught from now on.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch() -> Result<Self, String> {
+        let watch = |kind| signal(kind).map_err(|error| format!("cannot watch for signals: {error}"));
+        Ok(Self { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// What the listeners hand mail to.
@@ -266,7 +278,7 @@ fn transport(config: &Config, data: &Path) -> Transport {
             password: credentials.password.expose().to_owned(),
         }),
         hello: config.server.hostname.clone(),
-        extra_root: None,
+        extra_root: smarthost.authority.as_ref().map(|authority| authority.pem.clone()),
         timeouts: Timeouts {
             connect: smarthost.timeout.min(Timeouts::default().connect),
             command: smarthost.timeout,

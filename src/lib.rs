@@ -14,9 +14,28 @@
 //! mailer: claim ─► send ─► sent | retry at | dead | cancelled
 //! ```
 //!
-//! Layers, and who may import whom (`tests/layering.rs` holds the table): `domain` imports nothing of ours;
-//! the core modules (`message` to `outbox`) import `domain` and not one another; `intake` and `update` know the
-//! order; edges (`smtp`, `store`, `config`, `mailer`) speak domain values; the shell puts it together.
+//! Who may import whom; what is not in a row is not imported (`tests/layering.rs`):
+//!
+//! | module | may import |
+//! |---|---|
+//! | `domain` | |
+//! | `message`, `template` | `domain` |
+//! | `identify`, `authenticate`, `admission`, `privacy`, `commands` | `domain`, `message` |
+//! | `rules`, `outbox` | `domain`, `message`, `template` |
+//! | `intake`, `update` | `domain`, core |
+//! | `clock`, `telemetry` | `domain` |
+//! | `smtp`, `store` | `domain`, `telemetry` |
+//! | `config` | `domain`, `telemetry`, `rules`, `commands`, `template` |
+//! | `mailer` | `domain`, `telemetry`, `clock`, `store`, `outbox` |
+//! | `pipeline` | `domain`, core, order, edges |
+//! | `control` | `domain`, edges, `pipeline` |
+//! | `daemon` | `domain`, core, order, edges, `pipeline`, `control` |
+//! | `scenario` | `domain`, core, order, edges, `pipeline`, `daemon` |
+//! | `cli` | `domain`, core, order, edges, `pipeline`, `control`, `daemon`, `scenario` |
+//!
+//! *Core* are the modules from `message` to `outbox`: pure, and strangers to one another. *Order* are `intake` and
+//! `update`, which alone know in which order the core is asked. *Edges* are `clock`, `telemetry`, `smtp`, `store`,
+//! `config` and `mailer`: the outside world, in domain values.
 
 // Vocabulary
 pub mod domain;

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -68,11 +68,26 @@ pub const EVENTS: &[EventDefinition] = &[
         meaning: "An SMTP connection ended.",
         fields: &[
             ("entrance", "the listener's name"),
-            ("client", "the client's address and port"),
+            ("client", "the client's IP address"),
             ("mails", "mails that were accepted"),
-            ("refused", "commands that were refused"),
-            ("reason", "how it ended"),
+            ("refused", "whole mails that could not be kept and were answered 4xx"),
+            (
+                "reason",
+                "how it ended: `quit`, `client_left`, `timed_out`, `too_many_errors`, `too_many_commands`, \
+                 `too_many_connections`, `client_does_not_read`, `connection_lost`, `shutdown`, `cut_off` or \
+                 `panicked`",
+            ),
             DURATION,
+        ],
+    },
+    EventDefinition {
+        name: "smtp.accept_failed",
+        level: "warn",
+        meaning: "A listener could not take a connection, most often for want of file descriptors. It tries again.",
+        fields: &[
+            ("entrance", "the listener's name"),
+            ("wait_ms", "milliseconds until it tries again"),
+            ("error", "why"),
         ],
     },
     EventDefinition {
@@ -146,6 +161,18 @@ pub const EVENTS: &[EventDefinition] = &[
         fields: &[("doing", "what was being done"), ("error", "why it failed")],
     },
     EventDefinition {
+        name: "store.wal_full",
+        level: "error",
+        meaning: "The write-ahead log is at its cap and readers keep it from being emptied: nothing is taken until they end.",
+        fields: &[("pages", "its length in pages"), ("cap", "the most it may have")],
+    },
+    EventDefinition {
+        name: "store.commit_in_doubt",
+        level: "error",
+        meaning: "Nobody knows whether a commit reached the disk. Postern answers 451 and exits 75; the next start finds out.",
+        fields: &[("error", "what failed")],
+    },
+    EventDefinition {
         name: "daemon.stopped",
         level: "info",
         meaning: "Postern has stopped; every accepted mail is kept.",
@@ -173,8 +200,9 @@ pub fn entrance_trusted(entrance: &str) {
 #[derive(Clone, Copy, Debug)]
 pub struct SessionEvent<'a> {
     pub entrance: &'a str,
-    pub client: SocketAddr,
+    pub client: IpAddr,
     pub mails: u64,
+    /// Whole mails that were answered 4xx.
     pub refused: u64,
     pub reason: &'a str,
     pub duration: Duration,
@@ -190,6 +218,11 @@ pub fn smtp_session(event: &SessionEvent<'_>) {
         duration_us = micros(event.duration),
         "smtp.session"
     );
+}
+
+pub fn smtp_accept_failed(entrance: &str, wait: Duration, error: &str) {
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    warn!(entrance, wait_ms, error, "smtp.accept_failed");
 }
 
 /// A mail whose decision is committed.
@@ -284,6 +317,14 @@ pub fn outbox_paused(wait: Duration, error: &str) {
 
 pub fn store_trouble(doing: &str, error: &str) {
     error!(doing, error, "store.trouble");
+}
+
+pub fn store_wal_full(pages: u64, cap: u64) {
+    error!(pages, cap, "store.wal_full");
+}
+
+pub fn store_in_doubt(error: &str) {
+    error!(error, "store.commit_in_doubt");
 }
 
 /// Enough of a hash to find a Message-ID that somebody asks about, and nothing of the Message-ID itself.

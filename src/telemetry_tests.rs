@@ -37,12 +37,13 @@ fn log_every_event() {
     entrance_trusted("smtp");
     smtp_session(&SessionEvent {
         entrance: "smtp",
-        client: SocketAddr::from(([127, 0, 0, 1], 4000)),
+        client: IpAddr::from([127, 0, 0, 1]),
         mails: 1,
         refused: 0,
         reason: "quit",
         duration: second,
     });
+    smtp_accept_failed("smtp", second, "too many open files");
     message_decided(&DecidedEvent {
         journal: JournalId(1),
         message_id: Some(&message_id),
@@ -63,6 +64,8 @@ fn log_every_event() {
     outbox_cancelled(outbox.outbox, outbox.ticket, &recipient, "loop");
     outbox_paused(second, "535 authentication failed");
     store_trouble("keeping a mail", "the disk is full");
+    store_wal_full(32_768, 32_768);
+    store_in_doubt("the disk is gone");
     daemon_stopped(0);
 }
 

@@ -101,7 +101,7 @@ fn the_people_of_the_tour_are_there() {
 fn every_commented_out_setting_of_the_sample_is_at_its_default() {
     let text = fs::read_to_string(SAMPLE).unwrap();
     // Examples of what has no default: whose word counts, where to send.
-    let examples = ["authserv_id", "relays", "username", "password_file", "host = "];
+    let examples = ["authserv_id", "relays", "username", "password_file", "ca_file", "host = "];
     let without_examples: String = uncommented(&text)
         .lines()
         .filter(|line| !examples.iter().any(|example| line.starts_with(example)))
@@ -198,6 +198,34 @@ fn a_password_is_read_from_a_file_and_never_shown() {
     assert_eq!(credentials.password.expose(), "hunter2");
     assert!(!describe(&config).contains("hunter2"));
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn an_authority_of_ones_own_is_read_from_a_file_and_checked() {
+    let authority = include_str!("mailer/tls/ca.pem");
+    let main = "[delivery.smarthost]\nhost = \"mail.example.net\"\nca_file = \"ca.pem\"\n";
+    let two = format!("{authority}{authority}");
+    for good in [authority, &two] {
+        let config = Folder::new(&[("postern.toml", main), ("ca.pem", good)]).load();
+        let known = config.delivery.smarthost.as_ref().unwrap().authority.as_ref().unwrap();
+        assert_eq!(known.pem, good.as_bytes());
+        assert!(describe(&config).contains("ca_file = \"ca.pem\""));
+    }
+    let fault = |text: &str, file: Option<&str>| {
+        let files: Vec<_> =
+            [("postern.toml", text)].into_iter().chain(file.map(|file| ("ca.pem", file))).collect();
+        Folder::new(&files).faults().join("\n")
+    };
+    let cut = authority.replacen("MII", "MIJ", 1);
+    let key = include_str!("mailer/tls/server.key");
+    for bad in ["", "no certificate", key, &cut] {
+        let told = fault(main, Some(bad));
+        assert!(told.contains(":3: delivery.smarthost.ca_file: `"), "{told}");
+        assert!(told.ends_with("holds no certificates, expected some in PEM form"), "{told}");
+    }
+    assert!(fault(main, None).contains("ca.pem` cannot be read"));
+    let plain = fault(&format!("{main}tls = \"none\"\n"), Some(authority));
+    assert!(plain.contains("delivery.smarthost.ca_file: has no effect here"), "{plain}");
 }
 
 #[test]

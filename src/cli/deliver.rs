@@ -4,6 +4,7 @@
 //! an operator can mend.
 
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,9 +15,9 @@ use super::{Place, world};
 use crate::clock::Clock;
 use crate::control::{Reply, Request};
 use crate::domain::address::Address;
-use crate::domain::fate::Fate;
 use crate::domain::ids::JournalId;
 use crate::domain::mail::{Entrance, Envelope};
+use crate::pipeline::Pipeline;
 
 #[derive(Debug, Args)]
 pub struct Deliver {
@@ -45,7 +46,7 @@ fn deliver(command: &Deliver) -> Result<Exit, Failure> {
     }
     let clock = Clock::system();
     let envelope = envelope(command, &config, &clock)?;
-    let request = Request::Deliver { envelope: envelope.clone(), raw: BASE64.encode(&raw) };
+    let request = Request::Deliver { envelope: Box::new(envelope), raw: BASE64.encode(&raw) };
     let kept = match crate::control::ask(&config.data, &request) {
         Some(Ok(Reply::Done(kept))) => kept,
         Some(Ok(Reply::Refused(why) | Reply::Trouble(why))) => {
@@ -98,10 +99,17 @@ fn here(
     Ok(kept)
 }
 
-fn decided(pipeline: &crate::pipeline::Pipeline, row: JournalId) -> bool {
-    match pipeline.store.entry(row) {
-        Ok(Some(entry)) if entry.fate == Fate::Pending => pipeline.decide(&entry, None).is_ok(),
-        Ok(_) => true,
+/// A panic counts against the mail, as in the daemon, and does not change the exit code: the mail is kept.
+fn decided(pipeline: &Pipeline, row: JournalId) -> bool {
+    let in_work = pipeline.store.in_work(0, row);
+    let decided = catch_unwind(AssertUnwindSafe(|| match pipeline.store.entry(row) {
+        Ok(Some(entry)) => pipeline.decide_pending(&entry).is_ok(),
+        Ok(None) => true,
         Err(_) => false,
-    }
+    }));
+    drop(in_work);
+    decided.unwrap_or_else(|_| {
+        let _ = pipeline.store.add_attempt(row, pipeline.clock.now());
+        false
+    })
 }

@@ -65,6 +65,9 @@ fn folder(command: &Explain, path: &Path) -> Result<Exit, Failure> {
     } else {
         output::print(&format!("{}\n", scenario.title))?;
         for step in &played.steps {
+            if played.steps.len() > 1 {
+                output::print(&format!("== {} ==", step.name))?;
+            }
             output::print(&readable(&step.report))?;
         }
     }

@@ -86,8 +86,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            let code = if error.use_stderr() { Exit::USAGE } else { Exit::OK };
-            return code.into();
+            return usage(error.use_stderr()).into();
         }
     };
     let exit = match cli.command {
@@ -107,6 +106,17 @@ pub fn main() -> ExitCode {
     match exit {
         Ok(exit) => exit.into(),
         Err(failure) => failure.report().into(),
+    }
+}
+
+/// How a command line ends that is not run. A mail server would bounce a mail for a slip in its pipe's command line:
+/// for `deliver` that is trouble as any other.
+fn usage(is_mistake: bool) -> Exit {
+    let delivers = std::env::args_os().nth(1).is_some_and(|command| command == "deliver");
+    match (is_mistake, delivers) {
+        (false, _) => Exit::OK,
+        (true, false) => Exit::USAGE,
+        (true, true) => Exit::TEMPORARY,
     }
 }
 

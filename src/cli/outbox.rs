@@ -45,8 +45,9 @@ pub fn run(command: &OutboxCommand) -> Result<Exit, Failure> {
     match command {
         OutboxCommand::List(command) => list(command),
         OutboxCommand::Show(command) => show(command),
-        OutboxCommand::Retry(One { id, place, .. }) => {
-            output::print_json(&world::write(place, Request::RetryOutbox { id: *id })?)
+        OutboxCommand::Retry(One { id, place, json }) => {
+            let done = world::write(place, Request::RetryOutbox { id: *id })?;
+            output::done(*json, &done, &format!("mail {id} is due now"))
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::control::Undone;
+use crate::pipeline::Undone;
 
 /// The exit code of a command (sysexits.h where it has a word for it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,11 @@ pub fn print(text: &str) -> Result<Exit, Failure> {
 pub fn print_json(value: &impl Serialize) -> Result<Exit, Failure> {
     let text = serde_json::to_string(value).map_err(|error| Failure::new(Exit::DATA, error.to_string()))?;
     print(&text)
+}
+
+/// What a command that writes has done: the answer for programs, or a sentence.
+pub fn done(json: bool, answer: &serde_json::Value, text: &str) -> Result<Exit, Failure> {
+    if json { print_json(answer) } else { print(text) }
 }
 
 /// Columns as wide as their widest cell, two blanks between them. Control characters of mails cannot reach the terminal.

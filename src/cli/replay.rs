@@ -62,7 +62,8 @@ struct Summary {
     discarded: usize,
     failed: usize,
     balanced: bool,
-    books: Vec<Books>,
+    /// Of all stores together, if every file had its own.
+    books: Books,
 }
 
 pub fn run(command: &Replay) -> Result<Exit, Failure> {
@@ -70,7 +71,7 @@ pub fn run(command: &Replay) -> Result<Exit, Failure> {
     let files = files(command)?;
     let trust = trust_source(&command.trust)?;
     let to = recipient(command, &config)?;
-    let mut summary = Summary { files: files.len(), ..Summary::default() };
+    let mut summary = Summary { files: files.len(), books: Books::empty(), ..Summary::default() };
     let mut shared = if command.isolated { None } else { Some(Scene::open(command, &config)?) };
     for file in &files {
         let mails = mails(file)?;
@@ -82,13 +83,13 @@ pub fn run(command: &Replay) -> Result<Exit, Failure> {
             print_line(command, file, (mails.len() > 1).then_some(number), &report)?;
         }
         if let Some(scene) = own {
-            summary.books.push(scene.close()?);
+            summary.books.add(scene.close()?);
         }
     }
     if let Some(scene) = shared {
-        summary.books.push(scene.close()?);
+        summary.books.add(scene.close()?);
     }
-    summary.balanced = summary.books.iter().all(|books| books.balanced);
+    summary.balanced = summary.books.balanced;
     finish(command, &summary)
 }
 
@@ -104,10 +105,19 @@ impl Summary {
     }
 }
 
-/// A store to decide in: the account's own, or one that goes away.
+/// A store to decide in: the account's own, or one that goes away with this value.
 struct Scene {
     pipeline: Pipeline,
     temporary: Option<PathBuf>,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.pipeline.store.close();
+        if let Some(directory) = &self.temporary {
+            let _ = std::fs::remove_dir_all(directory);
+        }
+    }
 }
 
 impl Scene {
@@ -144,12 +154,7 @@ impl Scene {
     }
 
     fn close(self) -> Result<Books, Failure> {
-        let books = self.pipeline.store.books(Depth::Books)?;
-        self.pipeline.store.close();
-        if let Some(directory) = &self.temporary {
-            std::fs::remove_dir_all(directory)?;
-        }
-        Ok(books)
+        Ok(self.pipeline.store.books(Depth::Books)?)
     }
 }
 
@@ -246,7 +251,8 @@ fn walk(folder: &Path, endings: &[String], found: &mut Vec<PathBuf>) -> Result<(
 
 /// The mails in a file: one, or those of an mbox (RFC 4155: each begins with a `From ` line after a blank one).
 fn mails(file: &Path) -> Result<Vec<Vec<u8>>, Failure> {
-    let bytes = std::fs::read(file)?;
+    let bytes = std::fs::read(file)
+        .map_err(|error| Failure::new(Exit::TEMPORARY, format!("`{}`: {error}", file.display())))?;
     let is_mbox = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("mbox"));
     if !is_mbox {
         return Ok(vec![bytes]);

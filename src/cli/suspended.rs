@@ -58,8 +58,9 @@ pub fn run(command: &SuspendedCommand) -> Result<Exit, Failure> {
                 word("rule")
             ))
         }
-        SuspendedCommand::Delete(One { id, place, .. }) => {
-            output::print_json(&world::write(place, Request::DeleteSuspended { id: *id })?)
+        SuspendedCommand::Delete(One { id, place, json }) => {
+            let done = world::write(place, Request::DeleteSuspended { id: *id })?;
+            output::done(*json, &done, &format!("mail {id} is deleted"))
         }
     }
 }

@@ -47,15 +47,17 @@ pub struct MakePrivate {
     comment: i64,
     #[command(flatten)]
     place: Place,
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(command: &TicketCommand) -> Result<Exit, Failure> {
     match command {
         TicketCommand::List(command) => list(command),
         TicketCommand::Show(command) => show(command),
-        TicketCommand::MakePrivate(command) => {
-            let request = Request::MakeCommentPrivate { id: command.comment };
-            output::print_json(&world::write(&command.place, request)?)
+        TicketCommand::MakePrivate(MakePrivate { comment, place, json }) => {
+            let done = world::write(place, Request::MakeCommentPrivate { id: *comment })?;
+            output::done(*json, &done, &format!("comment {comment} is an internal note now"))
         }
     }
 }

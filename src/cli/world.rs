@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::control::{self, Reply, Request, Undone};
+use crate::control::{self, Reply, Request};
 use crate::daemon;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Undone};
 use crate::store::{Options, Store};
 
 use super::Place;

@@ -203,11 +203,7 @@ impl<'a> Run<'a> {
     }
 
     fn newcomer(&mut self, address: &Address) -> (UserId, Option<OrganizationId>) {
-        let organizations = self.context.snapshot.directory.organizations.values();
-        let organization = organizations
-            .filter(|organization| organization.active)
-            .find(|organization| organization.domains.iter().any(|domain| domain == address.domain()))
-            .map(|organization| organization.id);
+        let organization = self.context.snapshot.directory.organization_of(address);
         let newcomer = Newcomer { name: None, address: address.clone(), organization };
         ((self.introduce)(newcomer), organization)
     }

@@ -1,7 +1,7 @@
 //! Mail commands: `#command value` lines at the top of an agent's mail (reference/mail-api.md).
 //!
-//! Two halves, because a rule of privacy asks whether the author wrote `#note`: [`parse`] reads the block
-//! before privacy is decided, [`apply`] turns it into events afterwards.
+//! Two halves, because a rule of privacy asks whether the author wrote `#note`: [`parse()`] reads the block
+//! before privacy is decided, [`apply()`] turns it into events afterwards.
 //!
 //! **Invariant:** reading never fails and loses no text: what is not a command stays in the body.
 //! **Invariant:** a wish for a note that was read in doubt (`#public maybe`, `#note some text`) is a wish for a

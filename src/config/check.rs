@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use toml::Spanned;
 
 use crate::domain::mail::TrustSource;
@@ -13,7 +16,9 @@ use crate::domain::settings::{AccountSettings, Settings, SupportAddress};
 use super::document::{ConfigError, Source};
 use super::file::{Delivery, File, Listener, SmarthostFile, SupportEntry, Trust, TrustEntry, unplaced};
 use super::locale;
-use super::{Config, Credentials, DeliveryConfig, ListenerSettings, Secret, Smarthost, TlsMode};
+use super::{
+    CertificateAuthority, Config, Credentials, DeliveryConfig, ListenerSettings, Secret, Smarthost, TlsMode,
+};
 
 /// `+id` and a token of at most 32 characters (DESIGN §5) must fit behind a support address's local part.
 const TOKEN_SUFFIX_OCTETS: usize = 3 + 32;
@@ -203,7 +208,27 @@ impl Check<'_> {
             TlsMode::Starttls => 587,
             TlsMode::Tls => 465,
         });
-        Smarthost { host: file.host, port, tls: file.tls, credentials, timeout: file.timeout }
+        if let Some(path) = file.ca_file.as_ref().filter(|_| file.tls == TlsMode::None) {
+            let message = "has no effect here, expected `tls = \"starttls\"` or `tls = \"tls\"`";
+            self.fault(path, "delivery.smarthost.ca_file", message);
+        }
+        let authority = file.ca_file.and_then(|path| self.authority(&path));
+        Smarthost { host: file.host, port, tls: file.tls, credentials, authority, timeout: file.timeout }
+    }
+
+    /// The certificates of the file, which is looked for beside `postern.toml`.
+    fn authority(&mut self, path: &Spanned<PathBuf>) -> Option<CertificateAuthority> {
+        let key = "delivery.smarthost.ca_file";
+        let beside = self.source.file.with_file_name(path.get_ref());
+        let pem = std::fs::read(&beside)
+            .map_err(|error| self.fault(path, key, format!("`{}` cannot be read: {error}", beside.display())))
+            .ok()?;
+        if !holds_authorities(&pem) {
+            let found = beside.display();
+            self.fault(path, key, format!("`{found}` holds no certificates, expected some in PEM form"));
+            return None;
+        }
+        Some(CertificateAuthority { file: path.get_ref().clone(), pem })
     }
 
     /// The first line of the file, which is looked for beside `postern.toml`.
@@ -225,6 +250,14 @@ impl Check<'_> {
             }
         }
     }
+}
+
+/// At least one certificate, and nothing that cannot be read as one.
+fn holds_authorities(pem: &[u8]) -> bool {
+    let mut roots = RootCertStore::empty();
+    let sound = CertificateDer::pem_slice_iter(pem)
+        .all(|certificate| certificate.is_ok_and(|certificate| roots.add(certificate).is_ok()));
+    sound && !roots.is_empty()
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -166,6 +166,8 @@ pub(super) struct SmarthostFile {
     pub(super) password: Option<Spanned<Secret>>,
     #[serde(default)]
     pub(super) password_file: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    pub(super) ca_file: Option<Spanned<PathBuf>>,
     #[serde(rename = "timeout_secs", default = "smarthost_timeout", with = "seconds")]
     pub(super) timeout: Duration,
 }
@@ -314,6 +316,7 @@ fn smarthost_entry(smarthost: &Smarthost) -> SmarthostFile {
         username: credentials.map(|known| unplaced(known.username.clone())),
         password: credentials.map(|known| unplaced(known.password.clone())),
         password_file: None,
+        ca_file: smarthost.authority.as_ref().map(|known| unplaced(known.file.clone())),
         timeout: smarthost.timeout,
     }
 }

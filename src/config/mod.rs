@@ -135,6 +135,8 @@ pub struct Smarthost {
     pub port: u16,
     pub tls: TlsMode,
     pub credentials: Option<Credentials>,
+    /// Believed besides the authorities that the system knows.
+    pub authority: Option<CertificateAuthority>,
     /// For every step of the dialogue.
     pub timeout: Duration,
 }
@@ -143,6 +145,14 @@ pub struct Smarthost {
 pub struct Credentials {
     pub username: String,
     pub password: Secret,
+}
+
+/// One or more certificates, read and checked when the configuration was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateAuthority {
+    /// As `postern.toml` names it.
+    pub file: PathBuf,
+    pub pem: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Address;
 use super::ids::{AuditId, CommentId, GroupId, JournalId, NotificationId, OrganizationId, TicketId, UserId};
-use super::ticket::{Channel, Priority, Status, TicketType, Visibility};
 use super::time::Timestamp;
 use super::trace::Trace;
+use super::words::{Channel, Priority, Status, TicketType, Visibility};
 
 /// One thing that happened. `from` is the value before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

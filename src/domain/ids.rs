@@ -32,9 +32,15 @@ ids! {
 }
 
 /// Secret random bytes of one ticket; part of every token's MAC, so a token of another database never fits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Salt(pub [u8; 16]);
+
+/// A secret is never shown.
+impl std::fmt::Debug for Salt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Salt(..)")
+    }
+}
 
 /// Hands out numbers and secrets, so that a plan carries its final ids before it is committed
 /// (tokens and texts are composed from them) and tests can inject their own.

@@ -9,6 +9,7 @@
 //! | `address` | mail addresses and how they compare |
 //! | `mail` | what SMTP said (envelope) and what the message says |
 //! | `people` | users, roles, groups, organizations |
+//! | `words` | status, priority, visibility, channel, flag: one word each |
 //! | `ticket` | tickets, comments, and `Ticket::apply`, the only place that changes a ticket |
 //! | `event` | everything that can happen to a ticket |
 //! | `fate` | what becomes of an accepted mail: done, suspended, discarded, failed |
@@ -33,3 +34,4 @@ pub mod ticket;
 pub mod time;
 pub mod token;
 pub mod trace;
+pub mod words;

@@ -10,6 +10,7 @@ use super::mail::{Envelope, MessageId};
 use super::people::{Group, Organization, User};
 use super::ticket::{Comment, Ticket, Visibility};
 use super::time::Timestamp;
+use super::trace::Trace;
 
 /// The question: everything a mail (or a command) names that the store may know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,6 +72,17 @@ pub struct Directory {
     pub agents: BTreeMap<UserId, User>,
     pub groups: BTreeMap<GroupId, Group>,
     pub organizations: BTreeMap<OrganizationId, Organization>,
+}
+
+impl Directory {
+    /// The organization that unknown senders of this address's domain belong to.
+    #[must_use]
+    pub fn organization_of(&self, address: &Address) -> Option<OrganizationId> {
+        let owns = |organization: &&Organization| {
+            organization.active && organization.domains.iter().any(|domain| domain == address.domain())
+        };
+        self.organizations.values().find(owns).map(|organization| organization.id)
+    }
 }
 
 /// A ticket with what decisions need of its history.
@@ -189,4 +201,6 @@ pub struct SuspendedTicket {
     /// The ticket it would have updated.
     pub ticket: Option<TicketId>,
     pub created_at: Timestamp,
+    /// Every check that looked at it, up to the one that held it.
+    pub trace: Trace,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::commands::{self, CommandBlock};
 use crate::domain::address::Mailbox;
 use crate::domain::event::{Actor, Event};
-use crate::domain::ids::{Fresh, OrganizationId, UserId};
+use crate::domain::ids::{Fresh, UserId};
 use crate::domain::people::{Role, User};
 use crate::domain::plan::{Change, MailCause, MailRecord, Newcomer, Precondition, Target};
 use crate::domain::snapshot::{SenderTrust, Snapshot, TicketFile};
@@ -182,6 +182,7 @@ fn flags(prepared: &Prepared<'_>, decided: &Basis<'_>, snapshot: &Snapshot) -> B
     };
     [
         (decided.decision.flagged, by_rule),
+        (follows_up_a_ticket_of_others(decided), Flag::Outsider),
         (decided.author.conflict.is_some(), Flag::ReplyToDiffers),
         (decided.found.ambiguous, Flag::SeveralTickets),
         (reused, Flag::MessageIdReused),
@@ -193,15 +194,16 @@ fn flags(prepared: &Prepared<'_>, decided: &Basis<'_>, snapshot: &Snapshot) -> B
     .collect()
 }
 
+/// An end user who was neither requester nor CC of the closed ticket that the new one follows up.
+fn follows_up_a_ticket_of_others(decided: &Basis<'_>) -> bool {
+    let Some(closed) = decided.standing.follows.map(|file| &file.ticket) else { return false };
+    let author = decided.author.user.map(|user| user.id);
+    let takes_part = author.is_some_and(|id| closed.requester == id || closed.ccs.contains(&id));
+    !decided.standing.acts_as_agent && !takes_part
+}
+
 /// A user for an address nobody has: an end user, of the organization that owns the domain.
 fn newcomer(mailbox: &Mailbox, snapshot: &Snapshot, fresh: &mut dyn Fresh) -> User {
-    let domain = mailbox.address.domain();
-    let organization: Option<OrganizationId> = snapshot
-        .directory
-        .organizations
-        .values()
-        .find(|organization| organization.active && organization.domains.iter().any(|own| own == domain))
-        .map(|organization| organization.id);
     // Mails show the name, and who answers them may quote it: it must not read as a reference to a ticket.
     let name = token::defuse(mailbox.name.as_deref().unwrap_or_else(|| mailbox.address.local()));
     User {
@@ -209,7 +211,7 @@ fn newcomer(mailbox: &Mailbox, snapshot: &Snapshot, fresh: &mut dyn Fresh) -> Us
         name,
         role: Role::end_user(),
         addresses: vec![mailbox.address.clone()],
-        organization,
+        organization: snapshot.directory.organization_of(&mailbox.address),
         groups: Vec::new(),
         suspended: false,
         active: true,

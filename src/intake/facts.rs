@@ -1,7 +1,7 @@
 //! Fills the plain facts that admission and privacy look at.
 
 use crate::admission;
-use crate::commands::{CommandBlock, PrivacyCommand};
+use crate::commands::PrivacyCommand;
 use crate::domain::address::Address;
 use crate::domain::people::{CommentPermission, User};
 use crate::domain::snapshot::{SenderTrust, Snapshot};
@@ -55,7 +55,6 @@ pub(super) fn privacy(
     prepared: &Prepared<'_>,
     author: &Author<'_>,
     standing: &Standing<'_>,
-    block: Option<&CommandBlock>,
     snapshot: &Snapshot,
     policy: &Policy<'_>,
 ) -> privacy::Facts {
@@ -82,12 +81,7 @@ pub(super) fn privacy(
             .iter()
             .any(|address| !policy.settings.is_own_address(address)),
         role_may_comment_publicly: public_role,
-        command: match block.map_or(PrivacyCommand::None, CommandBlock::privacy_command) {
-            PrivacyCommand::None => privacy::Command::None,
-            PrivacyCommand::Note => privacy::Command::Note,
-            PrivacyCommand::Public => privacy::Command::Public,
-            PrivacyCommand::NotPublic => privacy::Command::NotPublic,
-        },
+        command: privacy_command(prepared, standing),
         ticket_is_private: ticket.is_some_and(|ticket| !ticket.is_public()),
         notified_comment_was_private: standing.notified_comment_was_private,
         repeats_private_comment: agent && repeats_private_comment(prepared, standing, snapshot, policy),
@@ -97,6 +91,20 @@ pub(super) fn privacy(
         public_command_overrides_default: settings.public_command_overrides_default,
         follower_replies: settings.follower_replies,
         end_user_mail_on_private_ticket: settings.end_user_mail_on_private_ticket,
+    }
+}
+
+/// What the author's commands say about visibility. Where an agent may not use commands (Reply-To names somebody else,
+/// or the role has none), a wish for a note still counts: doubt is never public.
+fn privacy_command(prepared: &Prepared<'_>, standing: &Standing<'_>) -> privacy::Command {
+    if !standing.acts_as_agent {
+        return privacy::Command::None;
+    }
+    match prepared.commands.privacy_command() {
+        PrivacyCommand::Note => privacy::Command::Note,
+        PrivacyCommand::NotPublic => privacy::Command::NotPublic,
+        PrivacyCommand::Public if standing.may_command => privacy::Command::Public,
+        PrivacyCommand::Public | PrivacyCommand::None => privacy::Command::None,
     }
 }
 

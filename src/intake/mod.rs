@@ -71,7 +71,7 @@ pub struct Decided {
 #[derive(Debug)]
 pub enum Outcome {
     Update(Box<Change>),
-    Suspend { held: SuspendedTicket, record: MailRecord, trace: Trace },
+    Suspend { held: SuspendedTicket, record: MailRecord },
     Discard { reason: DiscardReason, record: MailRecord, bounced: Option<Address>, trace: Trace },
 }
 
@@ -80,7 +80,8 @@ impl Outcome {
     pub fn trace(&self) -> &Trace {
         match self {
             Self::Update(change) => &change.trace,
-            Self::Suspend { trace, .. } | Self::Discard { trace, .. } => trace,
+            Self::Suspend { held, .. } => &held.trace,
+            Self::Discard { trace, .. } => trace,
         }
     }
 }
@@ -128,12 +129,12 @@ impl Prepared<'_> {
         lookup
     }
 
-    /// Tickets that tokens in the mail claim: mails that name the same ticket are decided in order.
+    /// What in the mail may name a ticket: mails about the same ticket are decided in order.
     #[must_use]
-    pub fn claimed_tickets(&self) -> BTreeSet<TicketId> {
+    pub fn claims(&self) -> Lookup {
         let mut lookup = Lookup::default();
         self.clues.ask(&mut lookup);
-        lookup.tickets
+        lookup
     }
 
     fn record(&self, author: Option<&Author<'_>>, token_ticket: Option<TicketId>) -> MailRecord {
@@ -189,8 +190,8 @@ fn settle(
     let admission = admission::admit(&facts::admission(prepared, author, own.as_ref(), policy));
     trace.extend(admission.trace);
     let suspend = |cause: SuspensionCause, detail: String, fresh: &mut dyn Fresh, trace: Trace| {
-        let held = held(prepared, author, found.ticket, cause, detail, fresh);
-        Outcome::Suspend { held, record: record.clone(), trace }
+        let held = SuspendedTicket { trace, ..held(prepared, author, found.ticket, cause, detail, fresh) };
+        Outcome::Suspend { held, record: record.clone() }
     };
     match admission.verdict {
         admission::Verdict::Accept => {}
@@ -212,7 +213,7 @@ fn settle(
 
     let standing = Standing::new(prepared, author, found, snapshot, policy);
     let block = standing.may_command.then_some(&prepared.commands);
-    let privacy_facts = facts::privacy(prepared, author, &standing, block, snapshot, policy);
+    let privacy_facts = facts::privacy(prepared, author, &standing, snapshot, policy);
     let decision = privacy::decide(&privacy_facts);
     for step in decision.trace.steps() {
         trace.push("privacy", step.rule, step.answer.word(), step.answer.because());
@@ -346,5 +347,6 @@ fn held(
         subject: prepared.message.subject.clone(),
         ticket,
         created_at: prepared.envelope.accepted_at,
+        trace: Trace::default(),
     }
 }

@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::domain::address::Address;
 use crate::domain::ids::OutboxId;
+use crate::domain::time::MINUTE;
 
 use super::smarthost::{Connection, Smarthost};
 
@@ -34,6 +36,18 @@ pub enum Delivery {
 pub enum Transport {
     Smarthost(Smarthost),
     Directory(PathBuf),
+}
+
+impl Transport {
+    /// Microseconds after which a claimed mail cannot be on its way any more, and recording it was tried too.
+    #[must_use]
+    pub fn lease(&self) -> i64 {
+        let longest = match self {
+            Self::Smarthost(smarthost) => smarthost.timeouts.longest(),
+            Self::Directory(_) => Duration::from_secs(10 * 60),
+        };
+        i64::try_from(longest.as_micros()).unwrap_or(i64::MAX).saturating_add(2 * MINUTE)
+    }
 }
 
 /// A way out with what it keeps open between mails.

@@ -33,6 +33,10 @@ pub enum ComposeError {
 }
 
 const SEPARATOR: &str = "--------------------------------";
+/// A word cannot be folded, and a line holds 998 octets (RFC 5322 §2.1.1).
+const MAX_SUBJECT: usize = 255;
+const MAX_NAME: usize = 100;
+const MAX_MESSAGE_ID: usize = 250;
 
 /// Composes the copy. The same values give the same bytes.
 ///
@@ -51,24 +55,27 @@ pub fn compose(
     let mut message = Message::builder()
         .from(lettre_mailbox(&notification.from))
         .reply_to(lettre_mailbox(&entry.reply_to))
-        .subject(subject.as_str())
+        .subject(one_line(subject, MAX_SUBJECT))
         .date(date)
         .message_id(Some(bracketed(&entry.message_id)));
+    let shown = |mailbox: &&Mailbox| is_ascii(&mailbox.address) || mailbox.address == entry.recipient;
+    let to: Vec<&Mailbox> = notification.to.iter().filter(shown).collect();
+    let cc: Vec<&Mailbox> = notification.cc.iter().filter(shown).collect();
     // Internal mail shows nobody but its recipient: followers are hidden from each other.
-    let own = [Mailbox { name: None, address: entry.recipient.clone() }];
-    let visible = if notification.to.is_empty() { own.as_slice() } else { notification.to.as_slice() };
-    for mailbox in visible {
+    let own = Mailbox { name: None, address: entry.recipient.clone() };
+    for mailbox in if to.is_empty() && cc.is_empty() { vec![&own] } else { to } {
         message = message.to(lettre_mailbox(mailbox));
     }
-    for mailbox in &notification.cc {
+    for mailbox in cc {
         message = message.cc(lettre_mailbox(mailbox));
     }
-    if let Some(id) = &notification.in_reply_to {
+    if let Some(id) = notification.in_reply_to.as_ref().filter(|id| can_be_named(id)) {
         message = message.in_reply_to(bracketed(id));
     }
-    if !notification.references.is_empty() {
-        let ids: Vec<String> = notification.references.iter().map(bracketed).collect();
-        message = message.references(ids.join(" "));
+    let references: Vec<String> =
+        notification.references.iter().filter(|id| can_be_named(id)).map(bracketed).collect();
+    if !references.is_empty() {
+        message = message.references(references.join(" "));
     }
     for (name, value) in marks(notification, letterhead) {
         message = message.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), value));
@@ -135,8 +142,31 @@ fn bracketed(id: &MessageId) -> String {
     format!("<{}>", id.0)
 }
 
+/// An address beyond ASCII in a header makes a mail that many servers refuse (RFC 6531). Only the mail to that very
+/// address shows it: nobody else loses theirs by it.
+fn is_ascii(address: &Address) -> bool {
+    address.local().is_ascii()
+}
+
+/// Message-IDs that came with mail can be anything; what breaks a header field is left out.
+fn can_be_named(id: &MessageId) -> bool {
+    id.0.len() <= MAX_MESSAGE_ID && id.0.chars().all(|c| c.is_ascii_graphic() && !"<>".contains(c))
+}
+
+/// Names and subjects come from outside: control characters break a header field, or have lettre panic.
+fn one_line(text: &str, max: usize) -> String {
+    let is_break = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    let line: String = text.chars().map(|c| if is_break(c) { ' ' } else { c }).collect();
+    let line = line.trim();
+    match line.char_indices().nth(max) {
+        None => line.to_owned(),
+        Some(_) => line.chars().take(max.saturating_sub(1)).chain(['…']).collect(),
+    }
+}
+
 fn lettre_mailbox(mailbox: &Mailbox) -> LettreMailbox {
-    LettreMailbox::new(mailbox.name.clone().filter(|name| !name.is_empty()), lettre_address(&mailbox.address))
+    let name = mailbox.name.as_deref().map(|name| one_line(name, MAX_NAME));
+    LettreMailbox::new(name.filter(|name| !name.is_empty()), lettre_address(&mailbox.address))
 }
 
 /// Ours is at least as strict as lettre's about what could break a header (no control characters, white space or angle

@@ -24,10 +24,11 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::{KeyRing, KeyState, TokenKey};
 use crate::intake::{self, Outcome, Policy};
 use crate::message;
-use crate::store::{self, KeyFile, RunError, Store};
+use crate::store::{self, KeyFile, RunError, Store, StoreError};
 use crate::telemetry;
 use crate::update;
 
+pub use operator::Undone;
 use report::MailReport;
 
 /// The account's policy and secrets, loaded once at start.
@@ -105,7 +106,7 @@ impl Pipeline {
         recovers: Option<SuspendedId>,
     ) -> Result<MailReport, RunError> {
         let message = message::parse(&entry.raw);
-        self.decide_message(entry, &message, recovers, |_| {})
+        self.decide_message(entry, &message, recovers, |_| Ok(()))
     }
 
     /// As [`Pipeline::decide`], with the mail parsed before; `wait` is called before the store is asked.
@@ -117,13 +118,13 @@ impl Pipeline {
         entry: &JournalEntry,
         message: &InboundMessage,
         recovers: Option<SuspendedId>,
-        wait: impl FnOnce(&intake::Prepared<'_>),
+        wait: impl FnOnce(&intake::Prepared<'_>) -> Result<(), StoreError>,
     ) -> Result<MailReport, RunError> {
         let started = std::time::Instant::now();
         let account = self.account();
         let (policy, context) = (account.policy(), account.context());
         let prepared = intake::prepare(entry.id, message, &entry.envelope, recovers, &policy);
-        wait(&prepared);
+        wait(&prepared)?;
         let mut keep = AttachmentKeeper { store: &self.store, message, kept: false };
         let now = self.clock.now();
         let report = self.store.run(&prepared.lookup(), now, |snapshot, fresh| {

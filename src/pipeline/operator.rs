@@ -4,7 +4,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use crate::control::Undone;
 use crate::domain::event::{Actor, Event};
 use crate::domain::fate::{DiscardReason, Fate};
 use crate::domain::ids::{CommentId, OutboxId, SuspendedId, TicketId};
@@ -21,16 +20,25 @@ use crate::update;
 
 use super::Pipeline;
 
+/// Why a command changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undone {
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    Trouble(String),
+}
+
 impl Pipeline {
     /// Keeps a mail; who decides it is the caller's business.
     ///
     /// # Errors
     /// `Trouble` if the store cannot keep it now: nothing was taken.
-    pub fn deliver(&self, envelope: Envelope, raw: &str) -> Result<Value, Undone> {
+    pub fn deliver(&self, envelope: &Envelope, raw: &str) -> Result<Value, Undone> {
         let raw = BASE64
             .decode(raw)
             .map_err(|error| Undone::Refused(format!("the mail is not base64: {error}")))?;
-        let journal = self.store.accept_blocking(&envelope, raw).map_err(trouble)?;
+        let journal = self.store.accept_blocking(envelope, raw).map_err(trouble)?;
         Ok(json!({ "journal": journal.0 }))
     }
 

@@ -24,6 +24,7 @@ pub struct MailReport {
     pub created_ticket: bool,
     pub comment: Option<i64>,
     pub visibility: Option<&'static str>,
+    /// The privacy rule that decided; a suspended mail has one if the privacy list held it.
     pub rule: Option<String>,
     pub flags: Vec<&'static str>,
     /// The clue that named the ticket: `address-token`, `body-token`, `header`.
@@ -57,6 +58,7 @@ impl MailReport {
             Outcome::Suspend { held, .. } => Self {
                 state: "suspended",
                 ticket: held.ticket.map(|id| id.0),
+                rule: settled_by_privacy(decided.outcome.trace()),
                 cause: Some(held.cause.name().to_owned()),
                 detail: Some(held.detail.clone()),
                 ..report
@@ -103,8 +105,11 @@ impl MailReport {
             message_id,
             ticket: self.ticket.map(TicketId),
             comment: self.comment.map(CommentId),
-            outcome: self.visibility.unwrap_or(self.state),
-            rule: self.rule.as_deref().or(self.cause.as_deref()),
+            outcome: match self.state {
+                "comment" => self.visibility.unwrap_or("no_comment"),
+                state => self.cause.as_deref().filter(|_| state != "failed").unwrap_or(state),
+            },
+            rule: self.rule.as_deref(),
             identified_by: self.identified_by,
             sender_trust: self.sender_trust,
             commands: &self.commands,
@@ -112,6 +117,12 @@ impl MailReport {
             duration,
         }
     }
+}
+
+/// The privacy rule that held the mail, if it came that far.
+fn settled_by_privacy(trace: &Trace) -> Option<String> {
+    let settled = trace.steps.iter().rev().find(|step| step.stage == "privacy" && step.answer == "settle");
+    settled.map(|step| step.check.clone())
 }
 
 fn command(event: &Event) -> Option<String> {
@@ -136,4 +147,30 @@ pub fn fired(plan: &Plan) -> Vec<String> {
         }
     }
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_line_says_what_became_of_the_mail_and_which_rule_decided() {
+        let check = |report: MailReport, outcome: &str, rule: Option<&str>| {
+            let event = report.event(None, Duration::ZERO);
+            assert_eq!((event.outcome, event.rule), (outcome, rule));
+        };
+        let report = |state, cause: Option<&str>, rule: Option<&str>| MailReport {
+            state,
+            cause: cause.map(str::to_owned),
+            rule: rule.map(str::to_owned),
+            ..MailReport::default()
+        };
+        let public = MailReport { visibility: Some("public"), ..report("comment", None, Some("end-user")) };
+        check(public, "public", Some("end-user"));
+        check(report("comment", None, None), "no_comment", None);
+        check(report("discarded", Some("duplicate"), None), "duplicate", None);
+        let rule = Some("outsider-without-encoded-id");
+        check(report("suspended", Some("other_user_update"), rule), "other_user_update", rule);
+        check(report("failed", Some("an error with words of the mail"), None), "failed", None);
+    }
 }

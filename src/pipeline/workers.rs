@@ -12,12 +12,16 @@ use crate::domain::fate::Fate;
 use crate::domain::ids::JournalId;
 use crate::intake;
 use crate::message;
+use crate::store::{RunError, StoreError};
 use crate::telemetry;
 
 use super::Pipeline;
 use super::scheduler::{Scheduler, Ties};
 
 const LOAD_AT_ONCE: usize = 256;
+
+/// What a decider does with one row.
+type Decide = fn(&Pipeline, &Scheduler, JournalId) -> Result<(), RunError>;
 
 #[derive(Debug)]
 pub struct Workers {
@@ -33,12 +37,21 @@ impl Workers {
     /// # Errors
     /// If a thread cannot be started.
     pub fn start(pipeline: &Pipeline, count: usize, suspects: Vec<JournalId>) -> std::io::Result<Self> {
+        Self::start_with(decide, pipeline, count, suspects)
+    }
+
+    fn start_with(
+        decide: Decide,
+        pipeline: &Pipeline,
+        count: usize,
+        suspects: Vec<JournalId>,
+    ) -> std::io::Result<Self> {
         let scheduler = Arc::new(Scheduler::new(suspects));
         let mut threads = Vec::new();
         for slot in 0..count.max(1) {
             let (pipeline, scheduler) = (pipeline.clone(), Arc::clone(&scheduler));
             let thread = std::thread::Builder::new().name(format!("decider-{slot}"));
-            threads.push(thread.spawn(move || work(slot, &pipeline, &scheduler))?);
+            threads.push(thread.spawn(move || work(slot, decide, &pipeline, &scheduler))?);
         }
         let (loading, scheduler_of_loader) = (pipeline.clone(), Arc::clone(&scheduler));
         let loader = std::thread::Builder::new().name("loader".to_owned());
@@ -89,14 +102,15 @@ fn queue_pending(pipeline: &Pipeline, scheduler: &Scheduler) -> usize {
     }
 }
 
-fn work(slot: usize, pipeline: &Pipeline, scheduler: &Scheduler) {
+fn work(slot: usize, decide: Decide, pipeline: &Pipeline, scheduler: &Scheduler) {
     while let Some(row) = scheduler.take() {
         let in_work = pipeline.store.in_work(slot, row);
         let ended = catch_unwind(AssertUnwindSafe(|| decide(pipeline, scheduler, row)));
         match ended {
             Ok(Ok(())) => scheduler.finish(row),
+            Ok(Err(RunError::Store(StoreError::Damaged(what)))) => give_up(pipeline, scheduler, row, &what),
             Ok(Err(trouble)) => {
-                telemetry::store_trouble("deciding a mail", &trouble);
+                telemetry::store_trouble("deciding a mail", &trouble.to_string());
                 std::thread::sleep(Duration::from_millis(500));
                 scheduler.put_back(row, false);
             }
@@ -107,16 +121,29 @@ fn work(slot: usize, pipeline: &Pipeline, scheduler: &Scheduler) {
 }
 
 /// One row, from reading it to its commit. An error is trouble with the store: the row is tried again, unblamed.
-fn decide(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<(), String> {
-    let Some(entry) = pipeline.store.entry(row).map_err(|error| error.to_string())? else { return Ok(()) };
+fn decide(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<(), RunError> {
+    let Some(entry) = pipeline.store.entry(row)? else { return Ok(()) };
     if entry.fate != Fate::Pending {
         return Ok(());
     }
     let message = message::parse(&entry.raw);
     let wait = |prepared: &intake::Prepared<'_>| {
-        scheduler.wait_for_turn(row, &Ties::of(&message, prepared.claimed_tickets()));
+        let claims = prepared.claims();
+        scheduler.wait_for_turn(row, Ties::of(&message), || pipeline.store.tickets_named(&claims))
     };
-    pipeline.decide_message(&entry, &message, None, wait).map(|_| ()).map_err(|error| error.to_string())
+    pipeline.decide_message(&entry, &message, None, wait).map(drop)
+}
+
+/// What was accepted cannot be read any more. It is kept as it is, failed, for a person to look into.
+fn give_up(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId, what: &str) {
+    telemetry::message_failed(row, 1, what);
+    match pipeline.store.mark_failed(row, what.to_owned(), pipeline.clock.now()) {
+        Ok(()) => scheduler.finish(row),
+        Err(error) => {
+            telemetry::store_trouble("giving up a damaged mail", &error.to_string());
+            scheduler.put_back(row, false);
+        }
+    }
 }
 
 /// The poison rule: an unclean end counts; the third is the last.
@@ -137,3 +164,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
+
+#[cfg(test)]
+#[path = "workers_tests.rs"]
+mod tests;

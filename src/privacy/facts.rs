@@ -35,7 +35,8 @@ pub struct Facts {
     pub requester_is_direct_recipient: bool,
     /// To or Cc name an address that is not one of our support addresses.
     pub recipients_beyond_support_addresses: bool,
-    /// The mail command about visibility; `none` for an author who may not use commands.
+    /// The mail command about visibility. An end user has none; of an agent who may not use commands, only a wish for
+    /// a note counts.
     pub command: Command,
     /// The mail holds text or an attachment of a private comment (`privacy::recall`).
     pub repeats_private_comment: bool,

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 use crate::domain::settings::{AgentRequester, EndUserMailOnPrivateTicket, FollowerReplies, Settings};
+use crate::store::queries::{CommentView, TicketView};
 
 use super::{PlayedStep, Scenario, ScenarioError, StepSetup};
 
@@ -91,6 +93,8 @@ pub struct TicketSetup {
     pub status: Option<String>,
     pub tags: Vec<String>,
     pub comments: Vec<CommentSetup>,
+    /// The name of a ticket above, which this one was merged into.
+    pub merged_into: Option<String>,
     /// Message-IDs of earlier mails about it.
     pub message_ids: Vec<String>,
 }
@@ -105,7 +109,7 @@ pub struct CommentSetup {
 }
 
 /// What must come of a mail. Absent keys are not compared.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expected {
     /// `public`, `private`, `suspended`, `discarded`, or `no-comment`.
@@ -113,11 +117,15 @@ pub struct Expected {
     pub rule: Option<String>,
     /// The privacy list's answers, in order: `end-user: settle`.
     pub trace: Option<Vec<String>>,
+    /// The admission checks that did not just pass: `out-of-office: settle`, or `waived` for a recovered mail.
+    pub admission: Option<Vec<String>>,
     pub flags: Option<Vec<String>>,
     pub cause: Option<String>,
     pub identified_by: Option<String>,
     pub created_ticket: Option<bool>,
     pub comment_text: Option<String>,
+    /// The file names of what is attached to the comment.
+    pub attachments: Option<Vec<String>>,
     /// Event names in order.
     pub events: Option<Vec<String>>,
     /// `rule -> recipient`, sorted.
@@ -127,9 +135,12 @@ pub struct Expected {
     pub ticket: Option<ExpectedTicket>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectedTicket {
+    pub subject: Option<String>,
+    /// `closed_ticket` for a follow-up.
+    pub via: Option<String>,
     pub status: Option<String>,
     pub is_public: Option<bool>,
     pub requester: Option<String>,
@@ -143,74 +154,100 @@ pub struct ExpectedTicket {
 }
 
 impl Expected {
+    /// Everything that came of a mail, in the words of `expected.toml`.
+    #[must_use]
+    pub fn found(step: &PlayedStep) -> Self {
+        let report = &step.report;
+        let ticket = step.ticket_after.as_ref();
+        let comment = ticket
+            .zip(report.comment)
+            .and_then(|(ticket, id)| ticket.comments.iter().find(|comment| comment.id.0 == id));
+        Self {
+            outcome: Some(outcome(step)),
+            rule: Some(report.rule.clone().unwrap_or_default()),
+            trace: Some(answers(step, "privacy", |_| true)),
+            admission: Some(answers(step, "admission", |answer| answer != "pass")),
+            flags: Some(report.flags.iter().map(|flag| (*flag).to_owned()).collect()),
+            cause: Some(report.cause.clone().unwrap_or_default()),
+            identified_by: Some(report.identified_by.unwrap_or("none").to_owned()),
+            created_ticket: Some(report.created_ticket),
+            comment_text: Some(comment.map(|comment| comment.text.clone()).unwrap_or_default()),
+            attachments: Some(comment.into_iter().flat_map(attachment_names).collect()),
+            events: Some(step.events.clone()),
+            notifications: Some(step.promised.clone()),
+            commands: Some(report.commands.clone()),
+            ticket: ticket.map(ExpectedTicket::found),
+        }
+    }
+
     /// What differs, one sentence each.
     #[must_use]
     pub fn differences(&self, step: &PlayedStep) -> Vec<String> {
         let mut differences = Vec::new();
-        let mut compare = |what: &str, wanted: Option<String>, found: String| {
-            if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
-                differences.push(format!("{what}: expected `{wanted}`, found `{found}`"));
-            }
-        };
-        let report = &step.report;
-        let list = |values: &Option<Vec<String>>| values.as_ref().map(|values| values.join(" | "));
-        compare("outcome", self.outcome.clone(), outcome(step));
-        compare("rule", self.rule.clone(), report.rule.clone().unwrap_or_default());
-        compare("trace", list(&self.trace), privacy_trace(step).join(" | "));
-        compare("flags", list(&self.flags), report.flags.join(" | "));
-        compare("cause", self.cause.clone(), report.cause.clone().unwrap_or_default());
-        compare(
-            "identified_by",
-            self.identified_by.clone(),
-            report.identified_by.unwrap_or("none").to_owned(),
-        );
-        compare(
-            "created_ticket",
-            self.created_ticket.map(|yes| yes.to_string()),
-            report.created_ticket.to_string(),
-        );
-        compare("events", list(&self.events), step.events.join(" | "));
-        compare("notifications", list(&self.notifications), step.promised.join(" | "));
-        compare("commands", list(&self.commands), report.commands.join(" | "));
-        let ticket = step.ticket_after.as_ref();
-        let comment =
-            ticket.zip(report.comment).and_then(|(ticket, id)| ticket.comments.iter().find(|c| c.id.0 == id));
-        compare(
-            "comment_text",
-            self.comment_text.clone(),
-            comment.map(|c| c.text.clone()).unwrap_or_default(),
-        );
-        if let (Some(wanted), Some(ticket)) = (&self.ticket, ticket) {
-            let text = |value: &Option<String>| value.clone().unwrap_or_default();
-            compare("ticket.status", wanted.status.clone(), ticket.status.word().to_owned());
-            compare(
-                "ticket.is_public",
-                wanted.is_public.map(|yes| yes.to_string()),
-                ticket.is_public.to_string(),
-            );
-            compare("ticket.requester", wanted.requester.clone(), ticket.requester.clone());
-            compare("ticket.assignee", wanted.assignee.clone(), text(&ticket.assignee));
-            compare("ticket.group", wanted.group.clone(), text(&ticket.group));
-            compare(
-                "ticket.priority",
-                wanted.priority.clone(),
-                ticket.priority.map(|priority| priority.word().to_owned()).unwrap_or_default(),
-            );
-            compare(
-                "ticket.type",
-                wanted.r#type.clone(),
-                ticket.ticket_type.map(|kind| kind.word().to_owned()).unwrap_or_default(),
-            );
-            compare(
-                "ticket.tags",
-                list(&wanted.tags),
-                ticket.tags.iter().cloned().collect::<Vec<_>>().join(" | "),
-            );
-            compare("ticket.ccs", list(&wanted.ccs), ticket.ccs.join(" | "));
-            compare("ticket.followers", list(&wanted.followers), ticket.followers.join(" | "));
-        }
+        differ("", &table(self), &table(&Self::found(step)), &mut differences);
         differences
     }
+
+    /// What came of the mail, for the keys that are expected: as the file would have to read.
+    #[must_use]
+    pub fn corrected(&self, step: &PlayedStep) -> String {
+        let found = named_in(&table(self), table(&Self::found(step)));
+        toml::to_string_pretty(&found).unwrap_or_default()
+    }
+}
+
+impl ExpectedTicket {
+    fn found(ticket: &TicketView) -> Self {
+        Self {
+            subject: Some(ticket.subject.clone()),
+            via: Some(ticket.via.word().to_owned()),
+            status: Some(ticket.status.word().to_owned()),
+            is_public: Some(ticket.is_public),
+            requester: Some(ticket.requester.clone()),
+            assignee: Some(ticket.assignee.clone().unwrap_or_default()),
+            group: Some(ticket.group.clone().unwrap_or_default()),
+            priority: Some(ticket.priority.map(|priority| priority.word().to_owned()).unwrap_or_default()),
+            r#type: Some(ticket.ticket_type.map(|kind| kind.word().to_owned()).unwrap_or_default()),
+            tags: Some(ticket.tags.iter().cloned().collect()),
+            ccs: Some(ticket.ccs.clone()),
+            followers: Some(ticket.followers.clone()),
+        }
+    }
+}
+
+fn attachment_names(comment: &CommentView) -> impl Iterator<Item = String> {
+    comment.attachments.iter().map(|attachment| attachment.name.clone().unwrap_or_default())
+}
+
+fn table(values: &Expected) -> Table {
+    Table::try_from(values).unwrap_or_default()
+}
+
+/// Compares what is wanted with what was found; keys that are not wanted are not looked at.
+fn differ(prefix: &str, wanted: &Table, found: &Table, differences: &mut Vec<String>) {
+    for (key, wanted) in wanted {
+        match (wanted, found.get(key)) {
+            (Value::Table(wanted), Some(Value::Table(found))) => {
+                differ(&format!("{prefix}{key}."), wanted, found, differences);
+            }
+            (wanted, Some(found)) if wanted == found => {}
+            (wanted, found) => {
+                let found = found.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+                differences.push(format!("{prefix}{key}: expected {wanted}, found {found}"));
+            }
+        }
+    }
+}
+
+fn named_in(wanted: &Table, found: Table) -> Table {
+    let named = found.into_iter().filter_map(|(key, value)| {
+        let value = match (wanted.get(&key)?, value) {
+            (Value::Table(wanted), Value::Table(found)) => Value::Table(named_in(wanted, found)),
+            (_, value) => value,
+        };
+        Some((key, value))
+    });
+    named.collect()
 }
 
 fn outcome(step: &PlayedStep) -> String {
@@ -222,9 +259,9 @@ fn outcome(step: &PlayedStep) -> String {
     }
 }
 
-/// The answers of the privacy list alone.
-fn privacy_trace(step: &PlayedStep) -> Vec<String> {
-    let steps = step.report.trace.steps.iter().filter(|step| step.stage == "privacy");
+/// The answers of one stage's list: `end-user: settle`.
+fn answers(step: &PlayedStep, stage: &str, telling: fn(&str) -> bool) -> Vec<String> {
+    let steps = step.report.trace.steps.iter().filter(|step| step.stage == stage && telling(&step.answer));
     steps.map(|step| format!("{}: {}", step.check, step.answer)).collect()
 }
 

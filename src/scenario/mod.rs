@@ -4,6 +4,7 @@
 //! format is told in `fixtures/README.md`.
 
 mod file;
+mod letters;
 mod placeholders;
 mod stage;
 
@@ -14,7 +15,7 @@ use serde::Serialize;
 use crate::pipeline::report::MailReport;
 use crate::store::queries::TicketView;
 
-pub use file::{CommentSetup, Envelope, Expected, SettingsOverride, TicketSetup};
+pub use file::{CommentSetup, Envelope, Expected, ExpectedTicket, SettingsOverride, TicketSetup};
 
 /// A story: who is there, what was before, and the mails in order.
 #[derive(Clone, Debug)]

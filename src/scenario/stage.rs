@@ -23,6 +23,7 @@ use crate::store::{Durability, Options, Store, queries};
 use crate::update;
 
 use super::file::{TicketSetup, fault, read_toml};
+use super::letters::Letters;
 use super::placeholders::Names;
 use super::{Played, PlayedStep, Scenario, ScenarioError, StepSetup};
 
@@ -50,11 +51,18 @@ pub(super) fn play(scenario: &Scenario) -> Result<Played, ScenarioError> {
         config::load(Some(&config_file)).map_err(|errors| fault(&config_file, errors.to_string()))?;
     scenario.settings.apply(&mut config.settings);
     let directory = TemporaryDirectory::new()?;
+    config.data.clone_from(&directory.0);
     let options = Options { durability: Durability::Scratch, ..Options::new(scenario.now) };
     let store = Store::open(&directory.0, options).map_err(stage)?;
     let clock = Clock::manual(scenario.now.plus(-HOUR));
     let pipeline = daemon::pipeline(&config, store, clock).map_err(ScenarioError::Stage)?;
-    let mut stage = Stage { pipeline, config: &config, people: BTreeMap::new(), tickets: BTreeMap::new() };
+    let mut stage = Stage {
+        pipeline,
+        config: &config,
+        people: BTreeMap::new(),
+        tickets: BTreeMap::new(),
+        letters: Letters::default(),
+    };
     stage.seat_people(scenario)?;
     for ticket in &scenario.tickets {
         stage.open_ticket(ticket)?;
@@ -62,6 +70,9 @@ pub(super) fn play(scenario: &Scenario) -> Result<Played, ScenarioError> {
     let mut steps = Vec::new();
     for (number, step) in scenario.steps.iter().enumerate() {
         let minutes = i64::try_from(number).unwrap_or(0) * MINUTE;
+        if number > 0 {
+            stage.post()?;
+        }
         stage.pipeline.clock.advance_to(scenario.now.plus(minutes));
         steps.push(stage.play(step)?);
     }
@@ -93,6 +104,8 @@ struct Stage<'a> {
     config: &'a Config,
     people: BTreeMap<String, UserId>,
     tickets: BTreeMap<String, (TicketId, Salt)>,
+    /// What left us so far.
+    letters: Letters,
 }
 
 impl Stage<'_> {
@@ -129,6 +142,10 @@ impl Stage<'_> {
                 .ok_or_else(|| ScenarioError::Stage(format!("`{}` is no visibility", comment.visibility)))?;
             comments.push((self.person(&comment.author)?, visibility, comment.text.clone()));
         }
+        let merged_into = match &setup.merged_into {
+            Some(name) => Some(self.tickets.get(name).ok_or_else(|| stage(format!("no ticket `{name}`")))?.0),
+            None => None,
+        };
         let lookup = Lookup { users: [requester].into(), ..Lookup::default() };
         let account = self.pipeline.account();
         // The stage is silent: no trigger runs while it is set.
@@ -162,6 +179,9 @@ impl Stage<'_> {
             let opened = update::plan(&change, snapshot, &quiet.context(), fresh, now);
             // The ticket row comes before the comments that refer to it.
             let mut writes = opened.writes;
+            if let Some(target) = merged_into {
+                merge(&mut writes, target);
+            }
             writes.append(&mut plan.writes);
             for id in &setup.message_ids {
                 writes.push(Write::InsertMessageId {
@@ -238,10 +258,24 @@ impl Stage<'_> {
         })
     }
 
+    /// Sends what was promised, so that the next mail of the story can answer it.
+    fn post(&mut self) -> Result<(), ScenarioError> {
+        let mailer = daemon::mailer(self.config, &self.pipeline);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(stage)?;
+        runtime.block_on(mailer.run_once()).map_err(ScenarioError::Stage)?;
+        self.letters = Letters::read(&self.config.data.join("outgoing")).map_err(stage)?;
+        Ok(())
+    }
+
     fn play(&self, step: &StepSetup) -> Result<PlayedStep, ScenarioError> {
         let store = &self.pipeline.store;
         let account = self.pipeline.account();
-        let names = Names { keys: &account.keys, tickets: &self.tickets, people: &self.people };
+        let names = Names {
+            keys: &account.keys,
+            tickets: &self.tickets,
+            people: &self.people,
+            letters: &self.letters,
+        };
         let raw = fill(&step.mail, &names)?;
         let envelope = self.envelope(step, &raw, &names)?;
         let newest =
@@ -300,6 +334,15 @@ impl Stage<'_> {
             recipients,
             accepted_at: self.pipeline.clock.now(),
         })
+    }
+}
+
+/// There is no event that merges tickets yet; the stage makes it so.
+fn merge(writes: &mut [Write], target: TicketId) {
+    for write in writes {
+        if let Write::PutTicket(ticket) = write {
+            ticket.merged_into = Some(target);
+        }
     }
 }
 

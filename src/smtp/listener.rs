@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::reply::Reply;
 use super::session::{Awaiting, Ending, Session, Step};
 use crate::domain::mail::Envelope;
 use crate::domain::time::Timestamp;
+use crate::telemetry::{self, SessionEvent};
 
 /// A good length for the queue of connections not yet accepted. The default of 128 is too short: a client that
 /// finds it full believes it is connected and waits for ever for a greeting that nobody will send.
@@ -122,7 +123,7 @@ pub async fn run<A: Accept>(
             Ok(connection) => connection,
             Err(error) => {
                 let pause = backoff.after(&error);
-                tracing::warn!(%error, pause_ms = pause.as_millis(), "smtp connection could not be accepted");
+                telemetry::smtp_accept_failed(&config.session.entrance.name, pause, &error.to_string());
                 tokio::select! {
                     () = shutdown.cancelled() => break,
                     () = sleep(pause) => continue,
@@ -160,7 +161,7 @@ async fn drain(mut sessions: JoinSet<()>, grace: Duration) -> Drained {
 }
 
 /// Says 421 and closes, without waiting for anything: a flood must not cost us tasks.
-fn refuse(stream: TcpStream, peer: SocketAddr, config: &ListenerConfig) {
+fn refuse(stream: TcpStream, peer: SocketAddr, config: &Arc<ListenerConfig>) {
     let mut reply = Vec::new();
     Reply::too_many_connections().write_to(&mut reply);
     // A fresh socket has room for one line; if the client is gone already, nobody misses it.
@@ -302,18 +303,20 @@ fn name(ending: Ending) -> &'static str {
 
 /// The one log event of a connection, written when it is dropped, so that no way out can miss it.
 struct Record {
-    entrance: String,
-    client: std::net::IpAddr,
+    config: Arc<ListenerConfig>,
+    client: IpAddr,
+    began: Instant,
     mails: u64,
     refused: u64,
     reason: Option<&'static str>,
 }
 
 impl Record {
-    fn new(peer: SocketAddr, config: &ListenerConfig) -> Self {
+    fn new(peer: SocketAddr, config: &Arc<ListenerConfig>) -> Self {
         Self {
-            entrance: config.session.entrance.name.clone(),
+            config: Arc::clone(config),
             client: peer.ip().to_canonical(),
+            began: Instant::now(),
             mails: 0,
             refused: 0,
             reason: None,
@@ -328,13 +331,13 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let unfinished = if std::thread::panicking() { "panicked" } else { "cut_off" };
-        tracing::info!(
-            entrance = self.entrance,
-            client = %self.client,
-            mails = self.mails,
-            refused = self.refused,
-            reason = self.reason.unwrap_or(unfinished),
-            "smtp connection ended"
-        );
+        telemetry::smtp_session(&SessionEvent {
+            entrance: &self.config.session.entrance.name,
+            client: self.client,
+            mails: self.mails,
+            refused: self.refused,
+            reason: self.reason.unwrap_or(unfinished),
+            duration: self.began.elapsed(),
+        });
     }
 }

@@ -162,6 +162,28 @@ impl Store {
 }
 
 impl Books {
+    /// The books of nothing, which balance.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { balanced: true, ..Self::default() }
+    }
+
+    /// Adds the books of another store. They balance together if each did alone.
+    pub fn add(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.pending += other.pending;
+        self.done += other.done;
+        self.suspended += other.suspended;
+        self.failed += other.failed;
+        for (mine, theirs) in [(&mut self.discarded, other.discarded), (&mut self.outbox, other.outbox)] {
+            for (word, rows) in theirs {
+                *mine.entry(word).or_default() += rows;
+            }
+        }
+        self.balanced &= other.balanced;
+        self.problems.extend(other.problems);
+    }
+
     fn sum(&self) -> u64 {
         self.pending + self.done + self.suspended + self.discarded.values().sum::<u64>() + self.failed
     }
@@ -271,7 +293,7 @@ mod tests {
             (1, 1, x'00', 'Help', 'new', 1, 1, NULL, NULL, NULL, NULL, NULL, NULL, 'mail', NULL, NULL, 1, 1, 0, 0, NULL);
         INSERT INTO comments VALUES (1, 1, 1, 'public', 0, 'end-user', '[]', 'hi', 'mail', 1, 0);
         INSERT INTO audits VALUES (1, 1, '{}', 'mail', 1, 0, '[]');
-        INSERT INTO suspended_tickets VALUES (1, 2, 'loop', '', NULL, NULL, '', NULL, 0, NULL);
+        INSERT INTO suspended_tickets VALUES (1, 2, 'loop', '', NULL, NULL, '', NULL, 0, '[]', NULL);
         INSERT INTO notifications VALUES (1, 1, 1, 'r', '{}', 's', 't', 'h', NULL, 'public', '[1]', 0, 0);
         INSERT INTO outbox VALUES
             (1, 1, 1, 1, 'a', 'a', 'requester', 'm', '{}', 't', 'b', 'queued', NULL, 0, 0, 0, 0, NULL, NULL);
@@ -345,7 +367,7 @@ mod tests {
         let not_once = "suspended mails that are not held exactly once: 2";
         check("UPDATE suspended_tickets SET released_at = 1", &[not_once]);
         check(
-            "INSERT INTO suspended_tickets SELECT 2, journal, cause, '', NULL, NULL, '', NULL, 0, NULL FROM suspended_tickets;
+            "INSERT INTO suspended_tickets SELECT 2, journal, cause, '', NULL, NULL, '', NULL, 0, '[]', NULL FROM suspended_tickets;
              UPDATE sequences SET next = 3 WHERE name = 'suspended'",
             &[not_once],
         );

@@ -16,6 +16,7 @@ use rusqlite::wal::CheckpointMode;
 
 use super::readers::Readers;
 use super::{Durability, OpenError, lock, open};
+use crate::telemetry;
 
 /// From here on the thread copies.
 const START_PAGES: u32 = 1_000;
@@ -118,7 +119,9 @@ impl Shared {
             state.running = false;
             match pass {
                 Ok((_, copied)) => state.copied = u32::try_from(copied).unwrap_or(0),
-                Err(error) => tracing::warn!(error = %error, "store.checkpoint_failed"),
+                Err(error) => {
+                    telemetry::store_trouble("copying the WAL into the database", &error.to_string())
+                }
             }
         }
     }
@@ -187,7 +190,7 @@ impl WalKeeper {
         self.readers.end_all();
         let room = self.restart(conn, LONG_WAIT);
         if !room {
-            tracing::error!(wal.pages = self.pages.get(), wal.cap = self.cap, "store.wal_full");
+            telemetry::store_wal_full(u64::from(self.pages.get()), u64::from(self.cap));
         }
         room
     }
@@ -199,12 +202,12 @@ impl WalKeeper {
             .and_then(|()| conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::RESTART))
             .inspect_err(|error| {
                 if error.sqlite_error_code() != Some(rusqlite::ErrorCode::DatabaseBusy) {
-                    tracing::error!(error = %error, "store.checkpoint_failed");
+                    telemetry::store_trouble("emptying the WAL", &error.to_string());
                 }
             })
             .is_ok();
         if let Err(error) = conn.busy_timeout(BUSY_WAIT) {
-            tracing::warn!(error = %error, "store.busy_timeout");
+            telemetry::store_trouble("setting how long to wait for readers", &error.to_string());
         }
         if restarted {
             self.pages.set(0);

@@ -17,6 +17,9 @@ pub enum StoreError {
     InDoubt(String),
     #[error("the job panicked: {0}")]
     Panicked(String),
+    /// What was kept is gone or is not what was kept: trying again will not bring it back.
+    #[error("{0}")]
+    Damaged(String),
     #[error("{0}")]
     Failed(String),
 }
@@ -46,7 +49,13 @@ where
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        if is_full(&error) { Self::Full } else { Self::Failed(format!("the database failed: {error}")) }
+        match error {
+            error if is_full(&error) => Self::Full,
+            rusqlite::Error::FromSqlConversionFailure(..) => {
+                Self::Damaged(format!("a row cannot be read: {error}"))
+            }
+            error => Self::Failed(format!("the database failed: {error}")),
+        }
     }
 }
 
@@ -54,6 +63,9 @@ impl From<std::io::Error> for StoreError {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData => {
+                Self::Damaged(error.to_string())
+            }
             _ => Self::Failed(error.to_string()),
         }
     }

@@ -13,9 +13,11 @@ use rusqlite::Connection;
 
 use super::OpenError;
 use super::journal::count_attempt;
+use super::rows;
 use crate::domain::fate::Fate;
 use crate::domain::ids::JournalId;
 use crate::domain::time::Timestamp;
+use crate::telemetry;
 
 const FILE_NAME: &str = "inwork";
 const SLOT: usize = 8;
@@ -61,11 +63,15 @@ impl InWork {
     ) -> Result<Recovered, OpenError> {
         let mut recovered = Recovered { unclean, ..Recovered::default() };
         let tx = conn.unchecked_transaction()?;
+        let mut in_work = Vec::new();
         for id in self.suspects()? {
-            let pending = "SELECT COUNT(*) FROM journal WHERE id = ?1 AND state = 'pending'";
-            if tx.query_row(pending, [id.0], |row| row.get::<_, i64>(0))? == 0 {
-                continue;
-            }
+            let attempts = "SELECT attempts FROM journal WHERE id = ?1 AND state = 'pending'";
+            let found = rows::first(&tx, attempts, [id.0], |row| row.get::<_, u32>(0))?;
+            in_work.extend(found.map(|attempts| (id, attempts)));
+        }
+        // A mail that was in work at an unclean end before is the likelier culprit: those beside it stay unblamed.
+        let known = in_work.iter().any(|(_, attempts)| *attempts > 0);
+        for (id, _) in in_work.into_iter().filter(|(_, attempts)| !known || *attempts > 0) {
             match count_attempt(&tx, id, now)? {
                 Fate::Pending => recovered.suspects.push(id),
                 _ => recovered.failed.push(id),
@@ -106,7 +112,7 @@ impl Drop for InWorkGuard<'_> {
 fn mark(file: &File, decider: usize, id: i64) {
     let place = decider.saturating_mul(SLOT) as u64;
     if let Err(error) = file.write_all_at(&id.to_le_bytes(), place) {
-        tracing::warn!(error = %error, "store.inwork_unwritable");
+        telemetry::store_trouble("marking a mail as in work", &error.to_string());
     }
 }
 

@@ -10,9 +10,10 @@ use tokio::sync::oneshot;
 
 use super::blobs::record_blob;
 use super::queue::{Answer, Outcome, Priority};
+use super::rows;
 use super::{Store, StoreError, WriteError};
-use crate::domain::fate::{DiscardReason, Fate, SuspensionCause};
-use crate::domain::ids::{CommentId, JournalId, TicketId};
+use crate::domain::fate::Fate;
+use crate::domain::ids::JournalId;
 use crate::domain::mail::Envelope;
 use crate::domain::snapshot::JournalEntry;
 use crate::domain::time::Timestamp;
@@ -129,27 +130,6 @@ impl Store {
     }
 }
 
-/// What became of the mail, from the columns `state`, `detail`, `ticket` and `comment`. Words that no one could have
-/// written are an error, never a guess.
-fn fate(row: &Row<'_>) -> rusqlite::Result<Fate> {
-    let state: String = row.get("state")?;
-    let detail: String = row.get::<_, Option<String>>("detail")?.unwrap_or_default();
-    let ticket: Option<i64> = row.get("ticket")?;
-    let comment: Option<i64> = row.get("comment")?;
-    let found = match state.as_str() {
-        "pending" => Some(Fate::Pending),
-        "done" => {
-            ticket.map(|ticket| Fate::Done { ticket: TicketId(ticket), comment: comment.map(CommentId) })
-        }
-        "suspended" => SuspensionCause::from_name(&detail).map(Fate::Suspended),
-        "discarded" => DiscardReason::from_name(&detail).map(Fate::Discarded),
-        "failed" => Some(Fate::Failed { error: detail.clone() }),
-        _ => None,
-    };
-    found
-        .ok_or_else(|| unreadable(format!("the fate `{state}` with detail `{detail}` and ticket {ticket:?}")))
-}
-
 /// Counts a failed try of a mail that still is pending, and gives it up after the last one.
 pub(super) fn count_attempt(conn: &Connection, id: JournalId, now: Timestamp) -> rusqlite::Result<Fate> {
     conn.execute("UPDATE journal SET attempts = attempts + 1 WHERE id = ?1 AND state = 'pending'", [id.0])?;
@@ -158,7 +138,7 @@ pub(super) fn count_attempt(conn: &Connection, id: JournalId, now: Timestamp) ->
     if attempts >= LAST_ATTEMPT {
         fail(conn, id, CRASHED, now)?;
     }
-    conn.query_row("SELECT state, detail, ticket, comment FROM journal WHERE id = ?1", [id.0], fate)
+    conn.query_row("SELECT state, detail, ticket, comment FROM journal WHERE id = ?1", [id.0], rows::fate)
 }
 
 fn fail(conn: &Connection, id: JournalId, error: &str, now: Timestamp) -> rusqlite::Result<()> {
@@ -212,7 +192,7 @@ fn stored(id: JournalId, row: &Row<'_>) -> rusqlite::Result<(JournalEntry, Optio
         (None, Some(_)) => Vec::new(),
         (None, None) => return Err(unreadable(format!("the bytes of mail {id} are not there"))),
     };
-    Ok((JournalEntry { id, envelope, raw, fate: fate(row)?, attempts: row.get("attempts")? }, blob))
+    Ok((JournalEntry { id, envelope, raw, fate: rows::fate(row)?, attempts: row.get("attempts")? }, blob))
 }
 
 fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
@@ -225,33 +205,5 @@ impl From<StoreError> for AcceptError {
             StoreError::Full => Self::Full,
             other => Self::Storage(other.to_string()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(state: &str, detail: &str, ticket: Option<i64>, expected: Option<Fate>) {
-        let conn = Connection::open_in_memory().unwrap();
-        let sql = "SELECT ?1 AS state, ?2 AS detail, ?3 AS ticket, NULL AS comment";
-        let found = conn.query_row(sql, (state, detail, ticket), fate).ok();
-        assert_eq!(found, expected, "{state} {detail}");
-    }
-
-    #[test]
-    fn a_fate_is_read_as_written_and_never_guessed() {
-        check("pending", "", None, Some(Fate::Pending));
-        check("done", "", Some(4), Some(Fate::Done { ticket: TicketId(4), comment: None }));
-        check("done", "", None, None);
-        for cause in SuspensionCause::ALL {
-            check("suspended", cause.name(), None, Some(Fate::Suspended(cause)));
-        }
-        for reason in DiscardReason::ALL {
-            check("discarded", reason.name(), None, Some(Fate::Discarded(reason)));
-        }
-        check("suspended", "unheard_of", None, None);
-        check("failed", "crashed", None, Some(Fate::Failed { error: "crashed".to_owned() }));
-        check("lost", "", None, None);
     }
 }

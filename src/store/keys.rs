@@ -11,6 +11,7 @@ use std::path::Path;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::Durability;
 use crate::domain::time::{DAY, Timestamp};
 
 pub(super) const FILE_NAME: &str = "keys.json";
@@ -103,15 +104,19 @@ impl KeyFile {
     }
 
     /// Replaces the file in `dir`, all or nothing, and returns when the new one is on the disk.
-    pub(super) fn save(&self, dir: &Path) -> Result<(), KeyError> {
+    pub(super) fn save(&self, dir: &Path, durability: Durability) -> Result<(), KeyError> {
         let temporary = dir.join(format!("{FILE_NAME}.tmp"));
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         serde_json::to_writer_pretty(&mut file, self)?;
         file.write_all(b"\n")?;
-        file.sync_all()?;
+        if durability == Durability::Full {
+            file.sync_all()?;
+        }
         std::fs::rename(&temporary, dir.join(FILE_NAME))?;
-        File::open(dir)?.sync_all()?;
+        if durability == Durability::Full {
+            File::open(dir)?.sync_all()?;
+        }
         Ok(())
     }
 
@@ -217,7 +222,7 @@ mod tests {
     fn the_file_reads_back_as_written_and_only_its_owner_may_read_it() {
         let dir = tempfile::tempdir().unwrap();
         let keys = KeyFile::generate(NOW).unwrap();
-        keys.save(dir.path()).unwrap();
+        keys.save(dir.path(), Durability::Full).unwrap();
         assert_eq!(KeyFile::load(dir.path()).unwrap(), keys);
         let mode = std::fs::metadata(dir.path().join(FILE_NAME)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -258,7 +263,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut keys = KeyFile::generate(NOW).unwrap();
         keys.token_keys.clear();
-        keys.save(dir.path()).unwrap();
+        keys.save(dir.path(), Durability::Full).unwrap();
         assert!(matches!(KeyFile::load(dir.path()), Err(KeyError::NotOneActive(0))));
     }
 

@@ -67,6 +67,7 @@ use self::writer::{Setup, Writer};
 use crate::domain::ids::JournalId;
 use crate::domain::snapshot::Directory;
 use crate::domain::time::Timestamp;
+use crate::telemetry;
 
 pub use self::books::{Books, Depth};
 pub use self::desk::{RenderedLate, RetryAnswer, temporary_directory};
@@ -141,7 +142,7 @@ impl Options {
 
 /// Exit 75 (EX_TEMPFAIL): started again, the process finds in the WAL what was kept.
 fn leave(why: &str) {
-    tracing::error!(error = why, "store.commit_in_doubt");
+    telemetry::store_in_doubt(why);
     // A moment for the sessions to say 451; a client that hears nothing comes again as well.
     std::thread::sleep(Duration::from_millis(200));
     std::process::exit(75);
@@ -155,6 +156,7 @@ impl Store {
         blobs.prepare()?;
         let inwork = InWork::open(dir)?;
         let recovered = inwork.recover(&opened.conn, opened.unclean, options.now)?;
+        outbox::release_orphans(&opened.conn, options.now)?;
 
         let (sequences, covered) = Sequences::load(&opened.conn)?;
         let sequences = Arc::new(sequences);
@@ -335,7 +337,7 @@ impl Store {
         self.write_side().map_err(|error| KeyError::Io(std::io::Error::other(error)))?;
         let mut keys = lock(&self.0.keys);
         let changed = change(&keys)?;
-        changed.save(&self.0.dir)?;
+        changed.save(&self.0.dir, Durability::Full)?;
         *keys = changed.clone();
         Ok(changed)
     }
@@ -361,11 +363,11 @@ impl Inner {
         write.checkpointer.stop();
         if let Some(conn) = conn {
             if let Err(error) = conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE) {
-                tracing::warn!(error = %error, "store.checkpoint_failed");
+                telemetry::store_trouble("emptying the WAL", &error.to_string());
             }
             drop(conn);
             if let Err(error) = open::mark_clean(&self.dir) {
-                tracing::warn!(error = %error, "store.not_marked_clean");
+                telemetry::store_trouble("marking a clean stop", &error.to_string());
             }
         }
         lock(&write.lock).take();

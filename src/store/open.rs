@@ -88,7 +88,7 @@ pub(super) fn open(dir: &Path, durability: Durability, now: Timestamp) -> Result
         (Ok(keys), _) => keys,
         (Err(error), 0) if is_missing(&error) => {
             let keys = KeyFile::generate(now)?;
-            keys.save(dir)?;
+            keys.save(dir, durability)?;
             keys
         }
         (Err(error), _) if is_missing(&error) => return Err(OpenError::KeysMissing(dir.to_owned())),
@@ -125,15 +125,16 @@ pub(super) fn connect(dir: &Path, durability: Durability) -> Result<Connection, 
 
 /// Makes a connection durable; its WAL is checkpointed by `checkpoint` alone.
 fn configure(conn: &Connection, durability: Durability) -> Result<(), OpenError> {
-    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
-    if mode != "wal" {
-        return Err(OpenError::NoWal(mode));
-    }
+    // First of all: going over to WAL syncs too.
     let synchronous = match durability {
         Durability::Full => "FULL",
         Durability::Scratch => "OFF",
     };
     conn.pragma_update(None, "synchronous", synchronous)?;
+    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(OpenError::NoWal(mode));
+    }
     conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     // Negative: KiB. The writer alone gets a cache worth the name.
@@ -335,7 +336,7 @@ mod tests {
     fn a_creation_that_was_cut_short_is_finished_with_the_same_keys() {
         let dir = tempfile::tempdir().unwrap();
         let keys = KeyFile::generate(NOW).unwrap();
-        keys.save(dir.path()).unwrap();
+        keys.save(dir.path(), Durability::Full).unwrap();
         owners_file(&dir.path().join(DATABASE)).unwrap();
         assert_eq!(open_at(dir.path()).unwrap().keys, keys);
     }

@@ -13,6 +13,7 @@ use rusqlite::Transaction;
 use tokio::sync::oneshot;
 
 use super::{StoreError, WriteError, lock};
+use crate::telemetry;
 
 /// Jobs that may wait, of each priority.
 const QUEUE_JOBS: usize = 1_024;
@@ -217,7 +218,7 @@ where
                 if let Ok(value) = &outcome
                     && catch_unwind(AssertUnwindSafe(|| after(value))).is_err()
                 {
-                    tracing::error!("store.after_commit_panicked");
+                    telemetry::store_trouble("telling others of a commit", "the code panicked");
                 }
                 // Whoever asked may be gone; the job is done all the same.
                 let _ = reply.send(outcome);

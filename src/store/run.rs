@@ -1,12 +1,13 @@
 //! One way for every change: snapshot ► function ► commit ► again if something it relied on has changed (DESIGN §2).
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 use rusqlite::{Connection, Transaction};
 
 use super::commit::{self, Conflict};
 use super::{Priority, Store, StoreError, WriteError, snapshot};
-use crate::domain::ids::Fresh;
+use crate::domain::ids::{Fresh, TicketId};
 use crate::domain::plan::Plan;
 use crate::domain::snapshot::{Directory, Lookup, Snapshot};
 use crate::domain::time::Timestamp;
@@ -40,6 +41,17 @@ impl Store {
             snapshot::load(tx, lookup, directory)
         })
         .map_err(failed)
+    }
+
+    /// The tickets that the lookup names, and those they were merged into: who works on the same ones.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn tickets_named(&self, lookup: &Lookup) -> Result<BTreeSet<TicketId>, StoreError> {
+        if lookup.tickets.is_empty() && lookup.message_ids.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        self.ask(|db| snapshot::tickets_named(db, lookup))
     }
 
     /// Reads what `lookup` asks, lets `make` turn it into a plan, and commits the plan; from the start again when a

@@ -21,6 +21,7 @@ use super::errors::is_full;
 use super::queue::{Done, JobQueue, Priority, Work, refuse};
 use super::sequences::{Covered, Sequences};
 use super::{StoreError, lock};
+use crate::telemetry;
 
 /// Bounds of one group.
 const GROUP_JOBS: usize = 64;
@@ -158,11 +159,11 @@ impl Thread {
                     (self.setup.on_in_doubt)(&why.to_string());
                     return None;
                 }
-                Err(why) => tracing::error!(error = %why, "store.group_failed"),
+                Err(why) => telemetry::store_trouble("committing a group", &why.to_string()),
             }
         }
         if let Err(error) = self.give_back_ids() {
-            tracing::warn!(error = %error, "store.ids_not_given_back");
+            telemetry::store_trouble("giving back unused ids", &error.to_string());
         }
         Some(self.setup.conn)
     }

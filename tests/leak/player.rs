@@ -157,10 +157,10 @@ impl Player {
         };
         let text =
             if step.command.is_empty() { words.to_owned() } else { format!("{}\n{words}", step.command) };
-        let about_it =
+        let mut about_it =
             own.iter().rev().filter(|mail| answered.is_some_and(|sent| sent.row.ticket == mail.row.ticket));
         let pasted =
-            step.pastes.filter(|_| step.forged.is_none()).and_then(|back| about_it.skip(back).next());
+            step.pastes.filter(|_| step.forged.is_none()).and_then(|back| about_it.nth(back));
         let text = pasted.map_or(text.clone(), |other| format!("{text}\n\n{}", content(other)));
         let mut letter = match answered {
             None => Letter::from(step.who, &id, &text),

@@ -2,7 +2,7 @@
 
 use std::sync::Barrier;
 
-use postern::control::Undone;
+use postern::pipeline::Undone;
 
 use super::*;
 

@@ -14,6 +14,7 @@ use postern::domain::ticket::{
     AttachmentRef, Channel, Comment, Flag, Priority, Status, Ticket, TicketType, Visibility,
 };
 use postern::domain::time::{DAY, Timestamp};
+use postern::domain::trace::Trace;
 use postern::store::commit::{self, Conflict};
 use postern::store::rows::tickets;
 use proptest::prelude::*;
@@ -32,6 +33,7 @@ fn held(suspended: SuspendedId, journal: JournalId) -> SuspendedTicket {
         subject: "Re: your ticket".to_owned(),
         ticket: Some(TICKET),
         created_at: NOW,
+        trace: Trace::default(),
     }
 }
 

@@ -6,8 +6,8 @@ use postern::domain::plan::{Notification, NotificationContent, OutboxEntry, Reci
 use postern::domain::ticket::{Status, Visibility};
 use postern::domain::time::{HOUR, MINUTE, SECOND, Timestamp};
 use postern::store::outbox::{
-    Budget, Claimed, LEASE, OutboxState, Retry, claim, find_by_reverse_path, next_due, record_dead,
-    record_retry, record_sent, release, retry, set_rendered,
+    Budget, Cancelled, Claimed, Claims, OutboxState, Retry, Terms, claim, find_by_reverse_path, next_due,
+    record_dead, record_retry, record_sent, release, release_orphans, retry, set_rendered,
 };
 use postern::store::queries::{outbox_list, outbox_show};
 use postern::store::rows::people::update_user;
@@ -15,7 +15,8 @@ use rusqlite::Connection;
 
 use crate::world::*;
 
-const BUDGET: Budget = Budget { per_ticket: 5, per_recipient: 20 };
+const LEASE: i64 = 15 * MINUTE;
+const TERMS: Terms = Terms { limit: 100, lease: LEASE, budget: Budget { per_ticket: 5, per_recipient: 20 } };
 
 /// Promises one mail of a notification of its own.
 fn promise(conn: &Connection, number: i64, role: RecipientRole, change: impl FnOnce(&mut Notification)) {
@@ -41,7 +42,7 @@ fn private(notification: &mut Notification) {
 }
 
 fn claim_at(conn: &Connection, now: Timestamp) -> Vec<Claimed> {
-    claim(conn, now, 100, BUDGET).unwrap()
+    claim(conn, now, TERMS).unwrap().claimed
 }
 
 fn state(conn: &Connection, number: i64) -> (String, Option<String>) {
@@ -179,9 +180,11 @@ fn a_mail_is_claimed_once_and_the_oldest_first() {
         promise_at(&conn, NOW.plus(later * SECOND), entry, as_is);
     }
     let now = NOW.plus(MINUTE);
-    let first: Vec<i64> = claim(&conn, now, 2, BUDGET).unwrap().iter().map(|mail| mail.entry.id.0).collect();
-    let second: Vec<i64> = claim(&conn, now, 2, BUDGET).unwrap().iter().map(|mail| mail.entry.id.0).collect();
-    assert_eq!((first, second), (vec![2, 3], vec![1]));
+    let claim_two = || {
+        let claims = claim(&conn, now, Terms { limit: 2, ..TERMS }).unwrap();
+        claims.claimed.iter().map(|mail| mail.entry.id.0).collect::<Vec<i64>>()
+    };
+    assert_eq!((claim_two(), claim_two()), (vec![2, 3], vec![1]));
     assert_eq!(claim_at(&conn, now), []);
 }
 
@@ -292,6 +295,35 @@ fn a_bounce_finds_its_mail_in_any_case_and_the_first_counts() {
     }
     let shown = outbox_show(&conn, OutboxId(1)).unwrap().unwrap();
     assert_eq!(shown.mail.bounced_at, Some(Timestamp(1).rfc3339()));
+}
+
+#[test]
+fn a_claim_says_what_it_cancelled_and_why() {
+    let conn = desk();
+    promise(&conn, 1, RecipientRole::Cc, as_is);
+    change_ticket(&conn, |ticket| ticket.ccs.clear());
+    let cancelled = Cancelled {
+        id: OutboxId(1),
+        ticket: TICKET,
+        recipient: address("colleague@example.net"),
+        reason: "no_longer_concerned",
+    };
+    let expected = Claims { cancelled: vec![cancelled], ..Claims::default() };
+    assert_eq!(claim(&conn, NOW, TERMS).unwrap(), expected);
+    assert_eq!(claim(&conn, NOW, TERMS).unwrap(), Claims::default(), "it is said once");
+}
+
+#[test]
+fn a_mail_with_a_comment_that_nobody_can_read_does_not_hold_up_the_others() {
+    let conn = desk();
+    promise(&conn, 1, RecipientRole::Requester, as_is);
+    promise(&conn, 2, RecipientRole::Requester, |firing| firing.comments = Vec::new());
+    conn.execute_batch("PRAGMA ignore_check_constraints = ON; UPDATE comments SET visibility = 'neither'")
+        .unwrap();
+    let claims = claim(&conn, NOW, TERMS).unwrap();
+    assert_eq!(claims.claimed.iter().map(|mail| mail.entry.id.0).collect::<Vec<_>>(), [2]);
+    assert_eq!(claims.unreadable.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [1]);
+    assert_eq!(state(&conn, 1).0, "dead");
 }
 
 #[test]
@@ -407,4 +439,23 @@ fn the_words_of_the_states_are_those_of_the_schema() {
         assert_eq!(conn.execute("UPDATE outbox SET state = ?1", [state.word()]), Ok(1));
         assert_eq!(OutboxState::from_word(state.word()), Some(state));
     }
+}
+
+#[test]
+fn what_was_being_sent_for_the_first_time_when_the_process_died_is_sent_at_the_next_start() {
+    let conn = desk();
+    promise(&conn, 1, RecipientRole::Requester, as_is);
+    promise(&conn, 2, RecipientRole::Requester, as_is);
+    assert_eq!(claim_at(&conn, NOW).len(), 2);
+    record_retry(&conn, OutboxId(2), "451 later", NOW).unwrap();
+    assert_eq!(claim_at(&conn, NOW).len(), 1, "the second is tried for the second time");
+
+    release_orphans(&conn, NOW.plus(SECOND)).unwrap();
+    let again = claim_at(&conn, NOW.plus(SECOND));
+    assert_eq!(
+        again.iter().map(|mail| (mail.entry.id, mail.attempts)).collect::<Vec<_>>(),
+        [(OutboxId(1), 2)]
+    );
+    let ids: Vec<_> = claim_at(&conn, NOW.plus(LEASE)).iter().map(|mail| mail.entry.id).collect();
+    assert_eq!(ids, [OutboxId(2)], "the second waits for its lease to end");
 }

@@ -6,6 +6,7 @@ use postern::domain::people::User;
 use postern::domain::plan::{RecipientRole, Write};
 use postern::domain::snapshot::SuspendedTicket;
 use postern::domain::ticket::{Status, Ticket};
+use postern::domain::trace::Trace;
 use postern::store::outbox::OutboxState;
 use postern::store::queries::*;
 use postern::store::rows::people::update_user;
@@ -102,6 +103,7 @@ fn held_mail_is_listed_until_a_person_decides() {
         subject: "Re: fire".to_owned(),
         ticket: Some(TICKET),
         created_at: NOW,
+        trace: Trace::default(),
     };
     let fate = Fate::Suspended(held.cause);
     let journal = JournalId(1);

@@ -219,6 +219,7 @@ CREATE TABLE suspended_tickets (
     subject     TEXT NOT NULL,
     ticket      INTEGER,
     created_at  INTEGER NOT NULL,
+    trace       TEXT NOT NULL,                     -- JSON
     released_at INTEGER
 ) STRICT;
 CREATE INDEX suspended_held ON suspended_tickets (id) WHERE released_at IS NULL;

@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, Result};
 
-use super::LEASE;
 use super::budget::{self, Budget};
-use crate::domain::ids::{CommentId, OutboxId};
+use crate::domain::address::Address;
+use crate::domain::ids::{CommentId, OutboxId, TicketId};
 use crate::domain::people::User;
 use crate::domain::plan::{Notification, OutboxEntry, RecipientRole};
 use crate::domain::ticket::{Ticket, Visibility};
@@ -20,31 +20,82 @@ pub struct Claimed {
     pub attempts: u32,
 }
 
-/// Looks at the `limit` rows that are due longest. Those that may be sent are claimed; the others end
-/// `cancelled`. So an empty answer does not mean that nothing is due: [`super::next_due`] says that.
+/// What came of one look at the rows that are due. Each row looked at is in one of the three, so that all are empty
+/// only if nothing is due.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    pub claimed: Vec<Claimed>,
+    pub cancelled: Vec<Cancelled>,
+    /// Rows that nobody can read, and why. They are dead, for a person to see.
+    pub unreadable: Vec<(OutboxId, String)>,
+}
+
+impl Claims {
+    /// How many rows were looked at.
+    #[must_use]
+    pub fn seen(&self) -> usize {
+        self.claimed.len() + self.cancelled.len() + self.unreadable.len()
+    }
+}
+
+/// A promised mail that is not sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancelled {
+    pub id: OutboxId,
+    pub ticket: TicketId,
+    pub recipient: Address,
+    pub reason: &'static str,
+}
+
+/// What a claim may take, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Rows to look at.
+    pub limit: u32,
+    /// Microseconds that a claimed row stays its sender's. Longer than any one delivery may take: when the lease
+    /// ends the mail is sent again.
+    pub lease: i64,
+    pub budget: Budget,
+}
+
+/// Looks at the rows that are due longest. Those that may be sent are claimed; the others end `cancelled`.
 ///
 /// # Errors
 /// If the database fails.
-pub fn claim(conn: &Connection, now: Timestamp, limit: u32, budget: Budget) -> Result<Vec<Claimed>> {
-    let mut claimed = Vec::new();
+pub fn claim(conn: &Connection, now: Timestamp, terms: Terms) -> Result<Claims> {
+    let mut claims = Claims::default();
     let sql = "SELECT id FROM outbox WHERE state IN ('queued', 'sending') AND due_at <= ?1
                ORDER BY due_at, id LIMIT ?2";
-    for id in all(conn, sql, (now.0, limit), |row| row.get(0).map(OutboxId))? {
-        let candidate = match read(conn, id) {
-            Ok(candidate) => candidate,
-            // One row that nobody can read must not hold up every other mail.
-            Err(error @ rusqlite::Error::FromSqlConversionFailure(..)) => {
-                finish(conn, id, "dead", &format!("the row cannot be read: {error}"), now)?;
-                continue;
+    for id in all(conn, sql, (now.0, terms.limit), |row| row.get(0).map(OutboxId))? {
+        match judge(conn, id, terms.budget, now) {
+            Ok((candidate, None)) => claims.claimed.push(lease(conn, candidate, now.plus(terms.lease))?),
+            Ok((Candidate { entry, .. }, Some(objection))) => {
+                let reason = objection.word();
+                finish(conn, id, "cancelled", reason, now)?;
+                let OutboxEntry { ticket, recipient, .. } = entry;
+                claims.cancelled.push(Cancelled { id, ticket, recipient, reason });
             }
-            Err(error) => return Err(error),
-        };
-        match objection(conn, &candidate, budget, now)? {
-            Some(objection) => finish(conn, id, "cancelled", objection.word(), now)?,
-            None => claimed.push(lease(conn, candidate, now)?),
+            Err(error @ rusqlite::Error::SqliteFailure(..)) => return Err(error),
+            // One row that nobody can read must not hold up every other mail.
+            Err(error) => {
+                let why = format!("the row cannot be read: {error}");
+                finish(conn, id, "dead", &why, now)?;
+                claims.unreadable.push((id, why));
+            }
         }
     }
-    Ok(claimed)
+    Ok(claims)
+}
+
+fn judge(
+    conn: &Connection,
+    id: OutboxId,
+    budget: Budget,
+    now: Timestamp,
+) -> Result<(Candidate, Option<Objection>)> {
+    let candidate = read(conn, id)?;
+    let objection = objection(conn, &candidate, budget, now)?;
+    Ok((candidate, objection))
 }
 
 /// Why a promised mail is not sent.
@@ -152,11 +203,11 @@ fn still_concerned(role: RecipientRole, recipient: &User, ticket: &Ticket) -> bo
     }
 }
 
-fn lease(conn: &Connection, candidate: Candidate, now: Timestamp) -> Result<Claimed> {
+fn lease(conn: &Connection, candidate: Candidate, until: Timestamp) -> Result<Claimed> {
     execute_one(
         conn,
         "UPDATE outbox SET state = 'sending', attempts = attempts + 1, due_at = ?2 WHERE id = ?1",
-        (candidate.entry.id.0, now.plus(LEASE).0),
+        (candidate.entry.id.0, until.0),
     )?;
     let attempts = candidate.attempts.saturating_add(1);
     Ok(Claimed { entry: candidate.entry, notification: candidate.notification, attempts })

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! **Invariant:** a row is claimed by one sender at a time. A claim is a lease: a row whose sender died is due
-//! again when the lease ends, with the same Message-ID.
+//! again when the lease ends or the next process starts, with the same Message-ID.
 //! **Invariant:** whether the recipient may still see the mail is asked in the transaction that claims it
 //! (DESIGN §2), so a comment made private while its mail waits is not sent.
 
@@ -18,13 +18,10 @@ use rusqlite::{Connection, Result};
 use super::rows::{execute, execute_one, first, word};
 use crate::domain::address::Address;
 use crate::domain::ids::{NotificationId, OutboxId};
-use crate::domain::time::{MINUTE, Timestamp};
+use crate::domain::time::Timestamp;
 
 pub use budget::Budget;
-pub use claim::{Claimed, claim};
-
-/// How long a claimed row stays its sender's. Longer than any one delivery may take.
-pub const LEASE: i64 = 15 * MINUTE;
+pub use claim::{Cancelled, Claimed, Claims, Terms, claim};
 
 /// Where a promised mail stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +100,16 @@ pub fn release(conn: &Connection, ids: &[OutboxId], due_at: Timestamp, why: &str
     let sql = "UPDATE outbox SET state = 'queued', attempts = max(attempts - 1, 0), due_at = ?2, detail = ?3
                WHERE id = ?1 AND state = 'sending'";
     ids.iter().try_for_each(|id| execute_one(conn, sql, (id.0, due_at.0, why)))
+}
+
+/// Makes mails due at once whose sender died with its process while it tried them for the first time; others wait for
+/// their lease to end, so that a mail that kills its sender does not do so at every start.
+///
+/// # Errors
+/// If the database fails.
+pub fn release_orphans(conn: &Connection, now: Timestamp) -> Result<()> {
+    let sql = "UPDATE outbox SET due_at = ?1 WHERE state = 'sending' AND attempts = 1 AND due_at > ?1";
+    execute(conn, sql, [now.0]).map(drop)
 }
 
 /// The mail came back. The first time counts.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{moment, optional_moment};
 use crate::domain::fate::SuspensionCause;
 use crate::domain::ids::{JournalId, SuspendedId, TicketId};
+use crate::domain::trace::Trace;
 use crate::store::rows::{all, first, mail};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,6 +25,8 @@ pub struct SuspendedView {
     pub created_at: String,
     /// When a person let it in or deleted it.
     pub released_at: Option<String>,
+    /// Every check that looked at it, up to the one that held it.
+    pub trace: Trace,
 }
 
 /// What is still held, newest first.
@@ -31,7 +34,8 @@ pub struct SuspendedView {
 /// # Errors
 /// If the database cannot be read.
 pub fn suspended_list(conn: &Connection, limit: u32) -> Result<Vec<SuspendedView>> {
-    let sql = "SELECT * FROM suspended_tickets WHERE released_at IS NULL ORDER BY id DESC LIMIT ?1";
+    let sql = "SELECT * FROM suspended_tickets WHERE released_at IS NULL
+               ORDER BY created_at DESC, id DESC LIMIT ?1";
     all(conn, sql, [limit], view)
 }
 
@@ -57,5 +61,6 @@ fn view(row: &Row<'_>) -> Result<SuspendedView> {
         ticket: held.ticket,
         created_at: moment(row, "created_at")?,
         released_at: optional_moment(row, "released_at")?,
+        trace: held.trace,
     })
 }

@@ -56,8 +56,8 @@ pub fn insert_suspended(conn: &Connection, held: &SuspendedTicket) -> Result<()>
     execute_one(
         conn,
         "INSERT INTO suspended_tickets (id, journal, cause, detail, author, author_name, subject, ticket,
-             created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             created_at, trace)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         (
             held.id.0,
             held.journal.0,
@@ -68,6 +68,7 @@ pub fn insert_suspended(conn: &Connection, held: &SuspendedTicket) -> Result<()>
             &held.subject,
             held.ticket.map(|id| id.0),
             held.created_at.0,
+            to_json(&held.trace)?,
         ),
     )
 }
@@ -83,6 +84,7 @@ pub(in crate::store) fn suspended_columns(row: &Row<'_>) -> Result<SuspendedTick
         subject: row.get("subject")?,
         ticket: row.get::<_, Option<i64>>("ticket")?.map(TicketId),
         created_at: time(row, "created_at")?,
+        trace: json(row, "trace")?,
     })
 }
 

@@ -15,6 +15,7 @@ use crate::domain::ticket::{
     AttachmentRef, Channel, Comment, Priority, Status, Ticket, TicketType, Visibility,
 };
 use crate::domain::time::Timestamp;
+use crate::store::blobs::record_blob;
 
 pub fn ticket(conn: &Connection, id: TicketId) -> Result<Option<Ticket>> {
     let sql = "SELECT * FROM tickets WHERE id = ?1";
@@ -316,12 +317,7 @@ fn insert_attachment(
     attachment: &AttachmentRef,
     now: Timestamp,
 ) -> Result<()> {
-    let size = signed(attachment.size);
-    execute(
-        conn,
-        "INSERT INTO blobs (sha256, size, created_at) VALUES (?1, ?2, ?3) ON CONFLICT (sha256) DO NOTHING",
-        (attachment.sha256, size, now.0),
-    )?;
+    record_blob(conn, &attachment.sha256, attachment.size, now)?;
     execute_one(
         conn,
         "INSERT INTO attachments (comment, position, name, media_type, inline, content_id, sha256, size)
@@ -334,7 +330,7 @@ fn insert_attachment(
             attachment.inline,
             &attachment.content_id,
             attachment.sha256,
-            size,
+            signed(attachment.size),
         ),
     )
 }

@@ -1,0 +1,40 @@
+//! Pages that are made from the code are fresh. `UPDATE_DOCS=1 cargo test --test docs` writes them anew.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+/// The committed page equals what the code says.
+fn check(page: &str, fresh: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, fresh).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == fresh, "{page} is stale: run `UPDATE_DOCS=1 cargo test --test docs`");
+}
+
+#[test]
+fn the_page_of_privacy_rules_is_fresh() {
+    let page = format!(
+        "# The comment privacy list\n\n\
+         The order is the specification: the first rule that settles decides. This page is made from `src/privacy`;\n\
+         a test fails when it is stale.\n\n{}",
+        postern::privacy::rules_markdown()
+    );
+    check("docs/privacy-rules.md", &page);
+}
+
+#[test]
+fn every_path_the_readme_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let is_path = |text: &str| {
+        let known = ["src/", "config/", "docs/", "fixtures/", "systemd/", ".ci/"];
+        known.iter().any(|folder| text.starts_with(folder)) && !text.contains(' ')
+    };
+    let named: Vec<&str> = readme.split('`').filter(|piece| is_path(piece)).collect();
+    assert!(named.len() > 10, "the README names hardly any path: {named:?}");
+    let missing: Vec<_> = named.into_iter().filter(|path| !root.join(path).exists()).collect();
+    assert!(missing.is_empty(), "the README names what is not there: {missing:?}");
+}
