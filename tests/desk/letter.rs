@@ -24,6 +24,8 @@ pub struct Letter {
     pub references: Vec<String>,
     /// Further header lines, above all others.
     pub top: Vec<String>,
+    /// When it was written; without it, just now.
+    pub date: Option<Timestamp>,
     pub text: String,
     /// If there is some, the mail has no text part.
     pub html: Option<String>,
@@ -49,6 +51,7 @@ impl Letter {
             in_reply_to: None,
             references: Vec::new(),
             top: Vec::new(),
+            date: None,
             text: text.to_owned(),
             html: None,
             trust: "none".to_owned(),
@@ -107,7 +110,7 @@ impl Letter {
             lines.push(format!("Cc: {}", self.cc.join(", ")));
         }
         lines.push(format!("Subject: {}", self.subject));
-        let date = jiff::Timestamp::from_microsecond(now.0).unwrap();
+        let date = jiff::Timestamp::from_microsecond(self.date.unwrap_or(now).0).unwrap();
         lines.push(format!(
             "Date: {}",
             jiff::fmt::rfc2822::to_string(&date.to_zoned(jiff::tz::TimeZone::UTC)).unwrap()

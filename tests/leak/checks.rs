@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use crate::desk::{Letter, Sent};
-use crate::player::Player;
+use crate::player::{Player, Written};
 
 type Checked = Result<(), TestCaseError>;
 
@@ -116,6 +116,15 @@ impl Player {
                 continue;
             }
             let secret = squashed(&written.words);
+            // The same mail again, after it was public once.
+            let is_copy = |other: &&Written| other.words == written.words && other.comment != written.comment;
+            let copies = self.written.iter().filter(is_copy);
+            if copies
+                .flat_map(|copy| comments.iter().find(|one| one.id == copy.comment))
+                .any(|one| is_public(one))
+            {
+                continue;
+            }
             // A short note is known only as a whole (DESIGN §6, rule 9).
             if secret.len() < 40 && squashed(&comment.text) != secret {
                 continue;

@@ -165,6 +165,7 @@ impl Player {
             None => Letter::from(step.who, &id, &text),
             Some(sent) => answer(step, sent, &id, &text, is_agent),
         };
+        letter.date = Some(self.desk.pipeline.clock.now());
         letter.from = step.forged.unwrap_or(step.who).to_owned();
         letter.reply_to = step.reply_to.map(str::to_owned);
         letter.cc.extend(step.cc.map(str::to_owned));
