@@ -335,14 +335,13 @@ fn wake_ticket(draft: &mut Draft<'_>, decided: &Basis<'_>, trace: &mut Trace) {
     }
     match from {
         Status::New | Status::Open | Status::Closed => {}
-        Status::Pending | Status::Hold if decided.standing.relation.can_edit || decided.standing.access => {
-            draft.push(Event::StatusChanged { from, to: Status::Open });
-        }
+        // Whoever wrote: somebody must look at it (reference/ticket-identification.md fact 16).
+        Status::Pending | Status::Hold => draft.push(Event::StatusChanged { from, to: Status::Open }),
         Status::Solved if decided.standing.relation.is_requester || decided.standing.access => {
             draft.push(Event::StatusChanged { from, to: Status::Open });
         }
-        Status::Pending | Status::Hold | Status::Solved => {
-            draft.withhold("reopen", "the author has no part in the ticket that allows it", trace);
+        Status::Solved => {
+            draft.withhold("reopen", "the author is not the requester, and nothing vouches for them", trace);
         }
     }
 }

@@ -237,10 +237,12 @@ impl Desk {
         let envelope = letter.envelope(&self.config.settings, now);
         let html = message.html.as_deref().map(html_to_text).unwrap_or_default();
         let clues = identify::clues(&message, &envelope, &html, &self.config.settings);
+        let keys = &self.pipeline.account().keys;
         let mut lookup = Lookup::default();
-        clues.ask(&mut lookup);
+        let salts = self.pipeline.store.salts(&clues.claimed()).unwrap();
+        clues.ask(&salts, keys, &mut lookup);
         let snapshot = self.pipeline.store.snapshot(&lookup).unwrap();
-        identify::identify(&clues, Some(author.id), &snapshot, &self.pipeline.account().keys)
+        identify::identify(&clues, Some(author.id), &snapshot, keys)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::Desk;
 use crate::support::mail::{AGENT, SUPPORT, compose};
+use crate::support::{Desk, wait_for};
 use crate::tour::RITA;
 
 /// A customer's mail and an agent's public answer, decided without a daemon: all notifications wait.
@@ -83,7 +83,8 @@ fn what_cannot_be_sent_waits_and_is_sent_when_it_can() {
     std::fs::write(&outgoing, "a file where the directory should be").unwrap();
     let daemon = desk.start();
     daemon.event("outbox.paused");
-    assert_eq!(list(&desk, &["--state", "queued"]).len(), waiting);
+    let back = || (list(&desk, &["--state", "queued"]).len() == waiting).then_some(());
+    wait_for("every mail to be back in the queue", back);
     daemon.stop();
 
     std::fs::remove_file(&outgoing).unwrap();
