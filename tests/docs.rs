@@ -19,7 +19,9 @@ fn the_page_of_privacy_rules_is_fresh() {
     let page = format!(
         "# The comment privacy list\n\n\
          The order is the specification: the first rule that settles decides. This page is made from `src/privacy`;\n\
-         a test fails when it is stale.\n\n{}",
+         a test fails when it is stale.\n\n{}\n\
+         One more name can stand as the rule of a comment: `several-tickets`. An agent's mail that names more than one ticket\n\
+         is never public, since it could show one customer what was meant for another.\n",
         postern::privacy::rules_markdown()
     );
     check("docs/privacy-rules.md", &page);
