@@ -40,6 +40,16 @@ struct Place {
     data: Option<PathBuf>,
 }
 
+/// One row by its number.
+#[derive(Debug, Args)]
+struct One {
+    id: i64,
+    #[command(flatten)]
+    place: Place,
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon: take mail in, decide it, send notifications

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::output::{self, Exit, Failure};
-use super::{Place, world};
+use super::{One, Place, world};
 use crate::control::Request;
 use crate::domain::ids::OutboxId;
 use crate::store::outbox::OutboxState;
@@ -26,15 +26,6 @@ pub struct List {
     state: Option<String>,
     #[arg(long, default_value_t = 50)]
     limit: u32,
-    #[command(flatten)]
-    place: Place,
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct One {
-    id: i64,
     #[command(flatten)]
     place: Place,
     #[arg(long)]

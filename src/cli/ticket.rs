@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::output::{self, Exit, Failure};
-use super::{Place, world};
+use super::{One, Place, world};
 use crate::control::Request;
 use crate::domain::ids::TicketId;
 use crate::domain::ticket::Status;
@@ -14,7 +14,7 @@ pub enum TicketCommand {
     /// The newest tickets
     List(List),
     /// One ticket with its comments
-    Show(Show),
+    Show(One),
     /// Turn a public comment into an internal note; copies that still wait in the outbox are not sent
     MakePrivate(MakePrivate),
 }
@@ -26,15 +26,6 @@ pub struct List {
     status: Option<String>,
     #[arg(long, default_value_t = 50)]
     limit: u32,
-    #[command(flatten)]
-    place: Place,
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Show {
-    id: i64,
     #[command(flatten)]
     place: Place,
     #[arg(long)]
@@ -94,7 +85,7 @@ fn list(command: &List) -> Result<Exit, Failure> {
     output::print(&output::table(&["TICKET", "STATUS", "PRIVACY", "REQUESTER", "SUBJECT"], &rows))
 }
 
-fn show(command: &Show) -> Result<Exit, Failure> {
+fn show(command: &One) -> Result<Exit, Failure> {
     let ticket =
         world::read_only(&command.place)?.ask(|db| queries::ticket_show(db, TicketId(command.id)))?;
     let ticket =

@@ -39,6 +39,26 @@ pub struct Change {
     pub trace: Trace,
 }
 
+impl Change {
+    /// Events on one ticket that no mail and no person of the account caused.
+    #[must_use]
+    pub fn by_system(target: Target, events: Vec<Event>, trace: Trace) -> Self {
+        Self {
+            target,
+            actor: Actor::System,
+            via: Channel::System,
+            new_users: Vec::new(),
+            events,
+            comment: None,
+            mail: None,
+            recovers: None,
+            tell_author_it_stayed_internal: false,
+            preconditions: Vec::new(),
+            trace,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     New { ticket: TicketId, salt: Salt },

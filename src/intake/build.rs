@@ -6,69 +6,18 @@ use crate::commands::{self, CommandBlock};
 use crate::domain::address::Mailbox;
 use crate::domain::event::{Actor, Event};
 use crate::domain::ids::{Fresh, UserId};
-use crate::domain::people::{Role, User};
-use crate::domain::plan::{Change, MailCause, MailRecord, Newcomer, Precondition, Target};
+use crate::domain::people::User;
+use crate::domain::plan::{Change, MailCause, Newcomer, Precondition, Target};
 use crate::domain::snapshot::{SenderTrust, Snapshot, TicketFile};
 use crate::domain::ticket::{AttachmentRef, Channel, Comment, Flag, Status, Ticket, Visibility};
-use crate::domain::token;
 use crate::domain::trace::Trace;
-use crate::identify::Identification;
-use crate::privacy::{self, Decision};
+use crate::privacy;
 
 use super::author::Author;
+use super::draft::{Basis, Draft};
 use super::participants;
 use super::relation::visible_recipients;
 use super::{Policy, Prepared, Standing};
-
-/// What the stages answered about one mail.
-pub(super) struct Basis<'a> {
-    pub(super) author: &'a Author<'a>,
-    pub(super) found: &'a Identification,
-    pub(super) standing: &'a Standing<'a>,
-    pub(super) decision: &'a Decision,
-    pub(super) record: &'a MailRecord,
-}
-
-/// The change in the making: its events, and the ticket as they leave it.
-pub(super) struct Draft<'a> {
-    pub(super) ticket: Ticket,
-    pub(super) events: Vec<Event>,
-    pub(super) new_users: Vec<User>,
-    pub(super) flags: BTreeSet<Flag>,
-    pub(super) preconditions: Vec<Precondition>,
-    pub(super) prepared: &'a Prepared<'a>,
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) policy: &'a Policy<'a>,
-}
-
-impl Draft<'_> {
-    pub(super) fn push(&mut self, event: Event) {
-        self.ticket.apply(&event, self.prepared.envelope.accepted_at);
-        self.events.push(event);
-    }
-
-    /// Something the mail asked for and its author's trust did not allow: the comment stands, flagged.
-    pub(super) fn withhold(&mut self, what: &str, because: &str, trace: &mut Trace) {
-        trace.push("access", what, "withheld", because);
-        self.flags.insert(Flag::AccessWithheld);
-        self.events.push(Event::Withheld { what: what.to_owned(), because: because.to_owned() });
-    }
-
-    /// The user behind a mailbox, made on the spot if nobody has the address.
-    pub(super) fn person(&mut self, mailbox: &Mailbox, fresh: &mut dyn Fresh) -> UserId {
-        let known = self.snapshot.user_by_address(&mailbox.address).map(|user| user.id);
-        let just_made =
-            self.new_users.iter().find(|user| user.has_address(&mailbox.address)).map(|user| user.id);
-        if let Some(id) = known.or(just_made) {
-            return id;
-        }
-        let user = newcomer(mailbox, self.snapshot, fresh);
-        let id = user.id;
-        self.preconditions.push(Precondition::AddressUnknown(mailbox.address.clone()));
-        self.new_users.push(user);
-        id
-    }
-}
 
 /// Makes the change. `Err` is the reason why the mail cannot be processed (a forbidden `#requester`).
 pub(super) fn change(
@@ -205,23 +154,6 @@ fn follows_up_a_ticket_of_others(decided: &Basis<'_>) -> bool {
     let author = decided.author.user.map(|user| user.id);
     let takes_part = author.is_some_and(|id| closed.requester == id || closed.ccs.contains(&id));
     !decided.standing.acts_as_agent && !takes_part
-}
-
-/// A user for an address nobody has: an end user, of the organization that owns the domain.
-fn newcomer(mailbox: &Mailbox, snapshot: &Snapshot, fresh: &mut dyn Fresh) -> User {
-    // Mails show the name, and who answers them may quote it: it must not read as a reference to a ticket.
-    let name = token::defuse(mailbox.name.as_deref().unwrap_or_else(|| mailbox.address.local()));
-    User {
-        id: fresh.user(),
-        name,
-        role: Role::end_user(),
-        addresses: vec![mailbox.address.clone()],
-        organization: snapshot.directory.organization_of(&mailbox.address),
-        groups: Vec::new(),
-        suspended: false,
-        active: true,
-        version: 0,
-    }
 }
 
 /// A new ticket, and what a follow-up takes over from the closed one: the tags, and group and assignee by setting

@@ -6,6 +6,7 @@
 
 mod author;
 mod build;
+mod draft;
 mod facts;
 mod participants;
 mod relation;
@@ -32,6 +33,7 @@ use crate::message::html_to_text;
 use crate::privacy;
 
 use author::Author;
+use draft::Basis;
 use relation::Relation;
 
 /// What every decision of this account is made with.
@@ -223,7 +225,7 @@ fn settle(
         return suspend(SuspensionCause::UnprocessableEmail, why, fresh, trace);
     };
 
-    let standing = Standing::new(prepared, author, found, snapshot, policy);
+    let standing = Standing::new(prepared, author, admission.author_is_outsider, found, snapshot, policy);
     let block = standing.may_command.then_some(&prepared.commands);
     let privacy_facts = facts::privacy(prepared, author, &standing, snapshot, policy);
     let decision = privacy::decide(&privacy_facts);
@@ -234,7 +236,7 @@ fn settle(
         let (cause, detail) = rule_2_cause(author);
         return suspend(cause, detail.to_owned(), fresh, trace);
     }
-    let decided = build::Basis { author, found, standing: &standing, decision: &decision, record: &record };
+    let decided = Basis { author, found, standing: &standing, decision: &decision, record: &record };
     match build::change(prepared, &decided, block, snapshot, policy, fresh, &mut trace) {
         Ok(change) => Outcome::Update(Box::new(Change { trace, ..change })),
         Err(refused) => suspend(SuspensionCause::UnprocessableEmail, refused, fresh, trace),
@@ -262,6 +264,7 @@ impl<'a> Standing<'a> {
     fn new(
         prepared: &Prepared<'_>,
         author: &Author<'_>,
+        outsider: bool,
         found: &Identification,
         snapshot: &'a Snapshot,
         policy: &Policy<'_>,
@@ -271,9 +274,8 @@ impl<'a> Standing<'a> {
         // Recovering a mail never makes a follow-up (reference/ticket-identification.md §4).
         let follows = named.filter(|_| closed && prepared.recovers.is_none());
         let file = named.filter(|_| !closed);
-        // A token bound to an agent shows whose mail it may be, and no more; an author whom only Reply-To names shares a
-        // mail domain with the sender, which strangers do.
-        let doubtful = author.is_agent() || author.by_reply_to || author.trust == SenderTrust::Failed;
+        // An author whom only Reply-To names shares a mail domain with the sender, which strangers do.
+        let doubtful = outsider || author.by_reply_to || author.trust == SenderTrust::Failed;
         let access = author.trust == SenderTrust::Authenticated || (found.token_bound_to_author && !doubtful);
         let relation = file.map_or_else(Relation::default, |file| {
             relation::relation(author, &file.ticket, access, snapshot, policy.settings)

@@ -6,7 +6,7 @@ use crate::domain::ids::{Fresh, UserId};
 use crate::domain::people::{CommentPermission, User};
 use crate::domain::trace::Trace;
 
-use super::build::{Basis, Draft};
+use super::draft::{Basis, Draft};
 
 /// Adds the people of Cc, then those of To; and the agent who joined the conversation as a follower.
 pub(super) fn add(

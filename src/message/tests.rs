@@ -333,3 +333,17 @@ proptest! {
         assert_invariants(&raw);
     }
 }
+
+#[test]
+fn hundreds_of_html_parts_cost_no_more_than_a_few() {
+    let heavy = "<div><!--</div>-->".repeat(9_000);
+    let part = format!("--b\r\nContent-Type: text/html\r\n\r\n{heavy}\r\n");
+    let raw = format!(
+        "From: a@b.example\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n{}--b--\r\n",
+        part.repeat(300)
+    );
+    let started = std::time::Instant::now();
+    let message = parse(raw.as_bytes());
+    assert!(message.html.is_some());
+    assert!(started.elapsed().as_secs() < 20, "took {:?}", started.elapsed());
+}

@@ -4,13 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use crate::domain::event::{Actor, Event};
+use crate::domain::event::Event;
 use crate::domain::fate::{DiscardReason, Fate};
-use crate::domain::ids::{CommentId, OutboxId, SuspendedId, TicketId};
+use crate::domain::ids::{CommentId, OutboxId, SuspendedId};
 use crate::domain::mail::Envelope;
 use crate::domain::plan::{Change, Plan, Precondition, Target, Write};
 use crate::domain::snapshot::Lookup;
-use crate::domain::ticket::{Channel, Visibility};
+use crate::domain::ticket::Visibility;
 use crate::domain::token;
 use crate::domain::trace::Trace;
 use crate::store::queries;
@@ -137,7 +137,11 @@ impl Pipeline {
                 "applied",
                 "an operator made the comment an internal note",
             );
-            let change = operator_change(ticket, vec![Event::CommentMadePrivate { comment: id }], trace);
+            let change = Change::by_system(
+                Target::Existing(ticket),
+                vec![Event::CommentMadePrivate { comment: id }],
+                trace,
+            );
             let mut plan = update::plan(&change, snapshot, &account.context(), fresh, now);
             plan.writes.extend(update::hide_comment_writes(comment, &account.recall_key));
             Ok((plan, Ok(())))
@@ -165,23 +169,6 @@ impl Pipeline {
         let keys = self.store.revoke_key(id).map_err(|error| Undone::Refused(error.to_string()))?;
         self.use_keys(&keys).map_err(Undone::Trouble)?;
         Ok(json!({ "revoked_key": id }))
-    }
-}
-
-/// A change of one ticket that no mail caused.
-fn operator_change(ticket: TicketId, events: Vec<Event>, trace: Trace) -> Change {
-    Change {
-        target: Target::Existing(ticket),
-        actor: Actor::System,
-        via: Channel::System,
-        new_users: Vec::new(),
-        events,
-        comment: None,
-        mail: None,
-        recovers: None,
-        tell_author_it_stayed_internal: false,
-        preconditions: Vec::new(),
-        trace,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::daemon;
 use crate::domain::address::Address;
-use crate::domain::event::{Actor, Event};
+use crate::domain::event::Event;
 use crate::domain::ids::{Fresh, Salt, TicketId, UserId};
 use crate::domain::mail::{Entrance, Envelope, MessageId, TrustSource};
 use crate::domain::people::{Role, User};
@@ -243,19 +243,7 @@ impl Stage<'_> {
             let to = Status::from_word(word).ok_or_else(|| missing(&format!("no status `{word}`")))?;
             events.push(Event::StatusChanged { from: Status::New, to });
         }
-        Ok(Change {
-            target: Target::New { ticket, salt },
-            actor: Actor::System,
-            via: Channel::System,
-            new_users: Vec::new(),
-            events,
-            comment: None,
-            mail: None,
-            recovers: None,
-            tell_author_it_stayed_internal: false,
-            preconditions: Vec::new(),
-            trace: Trace::default(),
-        })
+        Ok(Change::by_system(Target::New { ticket, salt }, events, Trace::default()))
     }
 
     /// Sends what was promised, so that the next mail of the story can answer it.
