@@ -24,7 +24,6 @@ pub(super) fn admission(
     let user = author.and_then(|author| author.user);
     let settings = policy.settings;
     let has_content = !message.text.full.trim().is_empty()
-        || !prepared.html_text.trim().is_empty()
         || !message.attachments.is_empty()
         || !message.subject.trim().is_empty();
     let author_address = author.map(|author| &author.mailbox.address);

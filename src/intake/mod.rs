@@ -29,7 +29,7 @@ use crate::domain::ticket::Status;
 use crate::domain::token::KeyRing;
 use crate::domain::trace::Trace;
 use crate::identify::{self, Clues, Identification, OwnMail};
-use crate::message::html_to_text;
+use crate::message::stripped;
 use crate::privacy;
 
 use author::Author;
@@ -55,7 +55,6 @@ pub struct Prepared<'a> {
     pub envelope: &'a Envelope,
     /// The suspended ticket a person lets in: the mail is decided again with their word for it.
     pub recovers: Option<SuspendedId>,
-    html_text: String,
     clues: Clues,
     /// What the clues ask of the store, once the salts of the claimed tickets are known.
     asked: Lookup,
@@ -99,18 +98,24 @@ pub fn prepare<'a>(
     recovers: Option<SuspendedId>,
     policy: &Policy<'_>,
 ) -> Prepared<'a> {
-    let html_text = message.html.as_deref().map(html_to_text).unwrap_or_default();
     Prepared {
         journal,
         message,
         envelope,
         recovers,
-        clues: identify::clues(message, envelope, &html_text, policy.settings),
-        html_text,
+        clues: identify::clues(message, envelope, &text_of_html(message), policy.settings),
         asked: Lookup::default(),
         authentication: authenticate(message, envelope),
         commands: commands::parse(&message.text.new_text()),
     }
+}
+
+/// What the HTML part says, hidden text included, if a token can stand in it: each is in brackets, and to read HTML
+/// costs as much as the rest of the mail.
+fn text_of_html(message: &InboundMessage) -> String {
+    let html = message.html.as_deref().unwrap_or_default();
+    let may_hold_bracket = ["[", "&#", "&lsqb", "&lbrack"].iter().any(|bracket| html.contains(bracket));
+    if may_hold_bracket { stripped(html) } else { String::new() }
 }
 
 impl Prepared<'_> {

@@ -23,7 +23,7 @@ pub(super) struct Content {
 /// beside it. If that is blank, the HTML is the text.
 pub(super) fn read(parts: &mut Vec<Part>, defects: &mut Defects) -> Content {
     let mut pieces = Vec::new();
-    let mut html_parts: Vec<(String, String)> = Vec::new();
+    let mut html_parts: Vec<String> = Vec::new();
     let mut html_left = MAX_HTML;
     let mut files = Vec::new();
     for part in std::mem::take(parts) {
@@ -40,12 +40,10 @@ pub(super) fn read(parts: &mut Vec<Part>, defects: &mut Defects) -> Content {
                 // Hundreds of parts, each just within the limits of one, would hold up every decider.
                 let html = cut(text, html_left, defects);
                 html_left -= html.len();
-                let rendered = html_parts.len() < MAX_RENDERED;
-                let converted = if rendered { html::to_text(&html, defects) } else { html::stripped(&html) };
                 if in_text {
-                    pieces.push(converted.clone());
+                    pieces.push(converted(&html, html_parts.len(), defects));
                 }
-                html_parts.push((html, converted));
+                html_parts.push(html);
             }
             _ if !in_text => {}
             _ if part.flowed => pieces.push(unflow(&text, part.delsp)),
@@ -55,10 +53,17 @@ pub(super) fn read(parts: &mut Vec<Part>, defects: &mut Defects) -> Content {
     *parts = files;
     let mut text = joined(&pieces);
     if text.trim().is_empty() && !html_parts.is_empty() {
-        let converted: Vec<String> = html_parts.iter().map(|(_, converted)| converted.clone()).collect();
-        text = joined(&converted);
+        let numbered = html_parts.iter().enumerate();
+        let pieces: Vec<String> = numbered.map(|(at, html)| converted(html, at, defects)).collect();
+        text = joined(&pieces);
     }
-    Content { text: cut(text, MAX_TEXT, defects), html: html_parts.into_iter().next().map(|(html, _)| html) }
+    Content { text: cut(text, MAX_TEXT, defects), html: html_parts.into_iter().next() }
+}
+
+/// What the HTML part at this place says. To render it costs more than all the rest of a mail, so it is done only
+/// where a reader of plain text needs it.
+fn converted(html: &str, place: usize, defects: &mut Defects) -> String {
+    if place < MAX_RENDERED { html::to_text(html, defects) } else { html::stripped(html) }
 }
 
 /// A text part with a file name is a file, unless it is where the text should be.

@@ -55,11 +55,13 @@ pub(super) fn guess(bytes: &[u8]) -> String {
 
 /// LF line ends; no byte order mark at the start; no control characters but line feed and tab.
 pub(super) fn tidy(text: &str) -> String {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n");
-    if !text.contains(is_unwanted) {
-        return text;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // Most texts are tidy; to see that takes one look at each byte (0xC2 leads U+0080 to U+009F).
+    let suspect = |byte: &u8| (*byte < b' ' && !b"\n\t".contains(byte)) || [0x7f, 0xc2].contains(byte);
+    if !text.as_bytes().iter().any(suspect) {
+        return text.to_owned();
     }
-    text.chars().filter(|c| !is_unwanted(*c)).collect()
+    text.replace("\r\n", "\n").replace('\r', "\n").chars().filter(|c| !is_unwanted(*c)).collect()
 }
 
 /// One line of text: control characters removed, trimmed.

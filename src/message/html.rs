@@ -29,11 +29,6 @@ const FLAT: &[&str] = &[
 
 /// The text of `html`, LF line ends, blockquotes as `> `. HTML that is too deep or too large for a faithful
 /// rendering is stripped of its tags instead.
-#[must_use]
-pub fn html_to_text(html: &str) -> String {
-    to_text(html, &mut Defects::new())
-}
-
 pub(super) fn to_text(html: &str, defects: &mut Defects) -> String {
     static RULE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?i)<hr\b[^<>]*>").ok());
     if html.len() > MAX_LENGTH || is_too_deep(html) {
@@ -48,7 +43,8 @@ pub(super) fn to_text(html: &str, defects: &mut Defects) -> String {
 }
 
 /// The text between the tags: plain, and quick however the HTML is made.
-pub(super) fn stripped(html: &str) -> String {
+#[must_use]
+pub fn stripped(html: &str) -> String {
     neat(&mail_parser::decoders::html::html_to_text(html))
 }
 
@@ -163,6 +159,10 @@ impl TextDecorator for Plain {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn html_to_text(html: &str) -> String {
+        to_text(html, &mut Defects::new())
+    }
 
     #[test]
     fn html_is_read_as_an_author_would_have_typed_it() {

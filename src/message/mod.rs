@@ -42,7 +42,7 @@ use std::collections::BTreeSet;
 
 use crate::domain::mail::{Defect, InboundMessage};
 
-pub use html::html_to_text;
+pub use html::stripped;
 
 /// What was found wrong on the way, each once.
 type Defects = BTreeSet<Defect>;

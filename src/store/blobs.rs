@@ -4,7 +4,7 @@
 //! rename, fsync of the directory. A file that stands there with other bytes (a crash, a bad disk) is replaced.
 //! What is read is checked against its name. Nothing is deleted yet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -19,6 +19,9 @@ use sha2::{Digest, Sha256};
 use super::{Durability, lock};
 use crate::domain::time::Timestamp;
 
+/// How many files of late are remembered as being on the disk.
+const REMEMBERED: usize = 1_024;
+
 /// The content-addressed files of one data directory.
 #[derive(Debug)]
 pub(super) struct Blobs {
@@ -27,11 +30,19 @@ pub(super) struct Blobs {
     /// The two-digit directories that are known to be on the disk.
     shards: Mutex<BTreeSet<u8>>,
     temporary: AtomicU64,
+    /// Files that this process has put, oldest first: the logo of every mail need not be synced again.
+    put: Mutex<VecDeque<[u8; 32]>>,
 }
 
 impl Blobs {
     pub(super) fn new(dir: &Path, durability: Durability) -> Self {
-        Self { root: dir.join("blobs"), durability, shards: Mutex::default(), temporary: AtomicU64::new(0) }
+        Self {
+            root: dir.join("blobs"),
+            durability,
+            shards: Mutex::default(),
+            temporary: AtomicU64::new(0),
+            put: Mutex::default(),
+        }
     }
 
     /// Makes the directory and removes what a stop in the middle of a [`Blobs::put`] left behind.
@@ -48,23 +59,34 @@ impl Blobs {
     /// Keeps the bytes and returns their SHA-256. Putting the same bytes again changes nothing.
     pub(super) fn put(&self, bytes: &[u8]) -> io::Result<[u8; 32]> {
         let sha: [u8; 32] = Sha256::digest(bytes).into();
-        let shard = self.shard(sha)?;
         let path = self.path(&sha);
-        if std::fs::read(&path).is_ok_and(|kept| kept == bytes) {
-            // Whoever renamed it may not have come to the last fsync.
-            self.sync_directory(&shard)?;
+        if lock(&self.put).contains(&sha) && std::fs::read(&path).is_ok_and(|kept| kept == bytes) {
             return Ok(sha);
+        }
+        self.write(&sha, &path, bytes)?;
+        let mut put = lock(&self.put);
+        put.push_back(sha);
+        if put.len() > REMEMBERED {
+            put.pop_front();
+        }
+        Ok(sha)
+    }
+
+    fn write(&self, sha: &[u8; 32], path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let shard = self.shard(*sha)?;
+        if std::fs::read(path).is_ok_and(|kept| kept == bytes) {
+            // Whoever renamed it may not have come to the last fsync.
+            return self.sync_directory(&shard);
         }
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
         let temporary = self.temporaries().join(number.to_string());
-        self.write_file(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, &path)).inspect_err(
+        self.write_file(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path)).inspect_err(
             |_| {
                 // Nobody will look for it; a disk that is full needs the room.
                 let _ = std::fs::remove_file(&temporary);
             },
         )?;
-        self.sync_directory(&shard)?;
-        Ok(sha)
+        self.sync_directory(&shard)
     }
 
     /// The bytes with this SHA-256; an error if they are not there or are not what the name says.

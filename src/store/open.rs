@@ -8,6 +8,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::Durability;
@@ -139,15 +140,22 @@ fn configure(conn: &Connection, durability: Durability) -> Result<(), OpenError>
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     // Negative: KiB. The writer alone gets a cache worth the name.
     conn.pragma_update(None, "cache_size", -16_000)?;
-    conn.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+    keep_statements(conn)?;
     Ok(())
 }
 
 pub(super) fn connect_read_only(dir: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(dir.join(DATABASE), flags)?;
-    conn.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+    keep_statements(&conn)?;
     Ok(conn)
+}
+
+/// Prepares each statement once. Without the planner's stability guarantee SQLite prepares those that a partial index
+/// might serve anew for each set of values.
+fn keep_statements(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// The store was closed in order: the next start needs to suspect nobody.

@@ -31,7 +31,7 @@ use postern::domain::snapshot::{JournalEntry, Lookup, Snapshot};
 use postern::domain::time::{MINUTE, Timestamp};
 use postern::identify::{self, Identification};
 use postern::mailer::Mailer;
-use postern::message::{self, html_to_text};
+use postern::message::{self, stripped};
 use postern::pipeline::Pipeline;
 use postern::pipeline::report::MailReport;
 use postern::store::queries::{self, JournalView, OutboxView, SuspendedView, TicketView};
@@ -235,7 +235,7 @@ impl Desk {
         let now = self.pipeline.clock.now();
         let message = message::parse(&letter.raw(now));
         let envelope = letter.envelope(&self.config.settings, now);
-        let html = message.html.as_deref().map(html_to_text).unwrap_or_default();
+        let html = message.html.as_deref().map(stripped).unwrap_or_default();
         let clues = identify::clues(&message, &envelope, &html, &self.config.settings);
         let keys = &self.pipeline.account().keys;
         let mut lookup = Lookup::default();

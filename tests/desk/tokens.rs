@@ -5,7 +5,7 @@ use postern::domain::ids::UserId;
 use postern::domain::token::{
     ClaimedToken, Purpose, address_token, find_body_tokens, message_id_token, reverse_path_token,
 };
-use postern::message::html_to_text;
+use postern::message::stripped;
 
 use super::{Desk, Sent};
 
@@ -46,7 +46,7 @@ fn claims(sent: &Sent, mail_domain: &str) -> Vec<(String, Purpose, ClaimedToken)
     let path = reverse_path_token(&sent.reverse_path);
     claims.extend(path.map(|token| ("the return address".to_owned(), Purpose::Verp, token)));
     let html = sent.html().to_owned();
-    for text in [message.text.full.clone(), html_to_text(&html), html, names, message.subject.clone()] {
+    for text in [message.text.full.clone(), stripped(&html), html, names, message.subject.clone()] {
         claims.extend(find_body_tokens(&text).into_iter().map(|token| (text.clone(), Purpose::Body, token)));
         for after in text.split("support+").skip(1) {
             let end = after.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(after.len());

@@ -3,7 +3,7 @@
 use postern::domain::ids::TicketId;
 use postern::domain::ticket::Visibility;
 use postern::identify::Clue;
-use postern::message::html_to_text;
+use postern::message::stripped;
 use postern::store::queries::{CommentView, TicketView};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -184,7 +184,7 @@ fn places(sent: &Sent) -> Vec<String> {
         names.join(" "),
         message.text.full.clone(),
         sent.html().to_owned(),
-        html_to_text(sent.html()),
+        stripped(sent.html()),
         without_encoding,
     ]
     .iter()
