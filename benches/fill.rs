@@ -1,7 +1,7 @@
 //! Fills a data directory with so many comments, straight into the tables: `cargo bench --bench fill -- DIR COUNT`.
 //!
-//! Measurements on a large store start from this. Four comments a ticket, ten tickets a person, the traces of a real mail; raw
-//! mail is left out, as if its retention had passed.
+//! Measurements on a large store start from this. Four comments a ticket, ten tickets a person, mails of 1,000 bytes, the
+//! traces of a real mail.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a bench fails by panicking")]
 #![allow(clippy::print_stderr, reason = "a program for the command line")]
@@ -17,28 +17,29 @@ const COMMENTS_A_TICKET: i64 = 4;
 const TICKETS_A_PERSON: i64 = 10;
 
 /// Each statement makes the rows `?1..=?2` of its table; `?3` is a JSON template from the first mail.
-const STATEMENTS: [(&str, Unit); 10] = [
+const STATEMENTS: [(&str, Unit); 11] = [
     (
-        "INSERT INTO users SELECT n, 1, 'Customer ' || n, ?3, 0, NULL, 0, 1, n * 1000000 FROM numbers",
+        "INSERT INTO users SELECT 1000 + n, 1, 'Customer ' || n, ?3, 0, NULL, 0, 1, n * 1000000 FROM numbers",
         Unit::Person,
     ),
     (
-        "INSERT INTO identities SELECT address, address, n, 0
+        "INSERT INTO identities SELECT address, address, 1000 + n, 0
          FROM (SELECT n, 'customer' || (n * 2654435761 % 4294967296) || '.' || n || '@example.net' AS address FROM numbers)",
         Unit::Person,
     ),
     (
         "INSERT INTO tickets SELECT n, 4, randomblob(16), 'The printer is offline (' || n || ')', 'open', person, person,
              NULL, NULL, NULL, 'normal', NULL, NULL, 'mail', NULL, NULL, 4, 4, n * 1000000, n * 1000000, NULL
-         FROM (SELECT n, 1 + n % (SELECT MAX(id) FROM users) AS person FROM numbers)",
+         FROM (SELECT n, 1001 + n % (SELECT MAX(id) - 1000 FROM users) AS person FROM numbers)",
         Unit::Ticket,
     ),
     (
-        "INSERT INTO journal SELECT n, n * 1000000, ?3, 10000, NULL, 'done', NULL, 1 + n / 4, n, 0, n * 1000000,
+        "INSERT INTO journal SELECT n, n * 1000000, ?3, 1000, NULL, 'done', NULL, 1 + (n - 1) / 4, n, 0, n * 1000000,
              'customer' || n || '@example.net', 'fill.' || n || '@example.net', random(), randomblob(32), random(), 'none', NULL
          FROM numbers",
         Unit::Comment,
     ),
+    ("INSERT INTO journal_raw SELECT n, randomblob(1000) FROM numbers", Unit::Comment),
     (
         "INSERT INTO comments SELECT n, ticket, (SELECT requester FROM tickets WHERE id = ticket), 'public', 0, 'end-user',
              '[]', replace(hex(zeroblob(40)), '00', 'The printer is offline. '), 'mail', n, n * 1000000
@@ -64,8 +65,8 @@ const STATEMENTS: [(&str, Unit); 10] = [
         Unit::Comment,
     ),
     (
-        "INSERT OR REPLACE INTO sequences SELECT name, n + 1 FROM numbers, (VALUES ('audit'), ('comment'), ('journal'),
-             ('ticket'), ('user')) AS names(name) WHERE n = ?2",
+        "INSERT OR REPLACE INTO sequences SELECT column1, 2000 + n FROM numbers, (VALUES ('audit'), ('comment'), ('journal'),
+             ('ticket'), ('user')) WHERE n = ?2",
         Unit::Comment,
     ),
 ];
@@ -95,11 +96,12 @@ fn fill(folder: &Path, count: i64) {
         .unwrap();
     let tickets = (count / COMMENTS_A_TICKET).max(1);
     let people = (tickets / TICKETS_A_PERSON).max(1);
-    // The mail that the templates were taken from goes.
+    // The mail that the templates were taken from goes; the agents, who have ids below 1,000, stay.
     db.execute_batch(
         "DELETE FROM events; DELETE FROM audits; DELETE FROM attachments; DELETE FROM comments; DELETE FROM message_ids;
          DELETE FROM tags; DELETE FROM tickets; DELETE FROM journal_raw; DELETE FROM journal; DELETE FROM outbox;
-         DELETE FROM notifications; DELETE FROM identities; DELETE FROM memberships; DELETE FROM users",
+         DELETE FROM notifications; DELETE FROM identities WHERE user IN (SELECT id FROM users WHERE internal = 0);
+         DELETE FROM users WHERE internal = 0",
     )
     .unwrap();
     for (sql, unit) in STATEMENTS {

@@ -21,7 +21,7 @@ use crate::mailer::smarthost::{Login, Smarthost, Timeouts, Tls};
 use crate::mailer::transport::Transport;
 use crate::mailer::{self, Mailer};
 use crate::outbox::compose::Letterhead;
-use crate::pipeline::workers::Workers;
+use crate::pipeline::workers::{self, Workers};
 use crate::pipeline::{Account, Pipeline, key_ring};
 use crate::smtp::listener::{self, ListenerConfig};
 use crate::smtp::policy::{Limits, Recipients, SessionConfig};
@@ -90,8 +90,7 @@ pub fn run(config: Config) -> Result<(), String> {
     let store = Store::open(&config.data, Options::new(clock.now())).map_err(|error| error.to_string())?;
     let suspects = store.recovered().suspects.clone();
     let pipeline = pipeline(&config, store, clock)?;
-    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let deciders = if config.deciders == 0 { cores } else { config.deciders };
+    let deciders = if config.deciders == 0 { workers::usual_count() } else { config.deciders };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

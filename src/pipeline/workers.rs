@@ -20,6 +20,10 @@ use super::scheduler::{Scheduler, Ties};
 
 const LOAD_AT_ONCE: usize = 256;
 
+/// A decider spends most of its time waiting for its commit: so many for each core keep the cores busy, and one flush of
+/// the disk serves them all.
+const DECIDERS_PER_CORE: usize = 8;
+
 /// What a decider does with one row.
 type Decide = fn(&Pipeline, &Scheduler, JournalId) -> Result<(), RunError>;
 
@@ -28,6 +32,12 @@ pub struct Workers {
     scheduler: Arc<Scheduler>,
     pipeline: Pipeline,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// How many deciders this machine can use.
+#[must_use]
+pub fn usual_count() -> usize {
+    DECIDERS_PER_CORE * std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
 
 impl Workers {

@@ -5,14 +5,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{lock, open};
 
-/// Connections that are kept open while nobody reads.
-const KEPT: usize = 8;
+/// Connections there are at most; each has a cache of its own. Reads are short, so a wait for one is too.
+const CONNECTIONS: usize = 8;
 
 /// How many steps of SQLite's machine a statement may run before it looks whether it was ended.
 const STEPS: std::ffi::c_int = 100;
@@ -20,9 +20,17 @@ const STEPS: std::ffi::c_int = 100;
 #[derive(Debug)]
 pub(super) struct Readers {
     dir: PathBuf,
-    idle: Mutex<Vec<Reader>>,
+    pool: Mutex<Pool>,
+    /// A connection became free.
+    freed: Condvar,
     /// The flags of all connections there are; set while one reads, it ends the read.
     flags: Mutex<Vec<Weak<AtomicBool>>>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    idle: Vec<Reader>,
+    in_use: usize,
 }
 
 #[derive(Debug)]
@@ -33,16 +41,18 @@ struct Reader {
 
 impl Readers {
     pub(super) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), idle: Mutex::default(), flags: Mutex::default() }
+        let (pool, freed) = (Mutex::default(), Condvar::new());
+        Self { dir: dir.to_owned(), pool, freed, flags: Mutex::default() }
     }
 
-    /// Runs `question` in one read transaction: all it sees is of one instant.
+    /// Runs `question` in one read transaction: all it sees is of one instant. `question` must not read in turn: all
+    /// connections could be waiting for one another.
     pub(super) fn read<T, E: From<rusqlite::Error>>(
         &self,
         question: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let idle = lock(&self.idle).pop();
-        let reader = match idle {
+        let place = self.take_place();
+        let reader = match place.idle() {
             Some(reader) => reader,
             None => self.connect()?,
         };
@@ -53,11 +63,17 @@ impl Readers {
                 // The transaction is dropped here, and with it what it holds of the WAL.
                 |tx| question(&tx),
             );
-        let mut idle = lock(&self.idle);
-        if idle.len() < KEPT {
-            idle.push(reader);
-        }
+        lock(&self.pool).idle.push(reader);
         answer
+    }
+
+    fn take_place(&self) -> Place<'_> {
+        let mut pool = lock(&self.pool);
+        while pool.in_use >= CONNECTIONS {
+            pool = self.freed.wait(pool).unwrap_or_else(PoisonError::into_inner);
+        }
+        pool.in_use += 1;
+        Place(self)
     }
 
     /// Ends the reads that are going on.
@@ -69,7 +85,7 @@ impl Readers {
 
     /// Closes the connections that nobody uses.
     pub(super) fn close(&self) {
-        lock(&self.idle).clear();
+        lock(&self.pool).idle.clear();
     }
 
     fn connect(&self) -> rusqlite::Result<Reader> {
@@ -81,5 +97,21 @@ impl Readers {
         flags.retain(|flag| flag.strong_count() > 0);
         flags.push(Arc::downgrade(&ended));
         Ok(Reader { conn, ended })
+    }
+}
+
+/// The right to use one connection; given back even if the question panics.
+struct Place<'a>(&'a Readers);
+
+impl Place<'_> {
+    fn idle(&self) -> Option<Reader> {
+        lock(&self.0.pool).idle.pop()
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.pool).in_use -= 1;
+        self.0.freed.notify_one();
     }
 }
