@@ -7,8 +7,14 @@
 //! | `command` | bytes to lines, a line to a command by the grammar of `smtp-proto` |
 //! | `data` | the bytes after DATA: strict CRLF, dot-unstuffing, size limit |
 //! | `reply` | every reply we can give: code, enhanced code, text |
-//! | `listener` | sockets, time-outs, shutdown; drives sessions |
-//! | `bounds` | what connections share: room for messages under way, patience when descriptors run out |
+//! | `listener` | takes connections on one socket, within bounds, until shutdown |
+//! | `connection` | one client's connection: time-outs, pace, log event; drives a session |
+//! | `socket` | listening sockets, TCP and Unix: bound here or handed over |
+//! | `stream` | what is read from and written to, in the clear or inside TLS |
+//! | `tls` | the certificate we show, which can be changed while we run |
+//! | `proxy` | the PROXY header that says for whom a proxy speaks |
+//! | `pace` | how slowly a message may come |
+//! | `bounds` | what connections share: places, room for messages under way, buffers |
 //!
 //! Follows RFC 5321 (SMTP), 1870 (SIZE), 2920 (PIPELINING), 6152 (8BITMIME), 6531 (SMTPUTF8), and 2034 with
 //! 3463 (enhanced status codes).
@@ -32,11 +38,17 @@
 pub mod listener;
 pub mod policy;
 pub mod session;
+pub mod tls;
 
 mod bounds;
 mod command;
+mod connection;
 mod data;
+mod pace;
+mod proxy;
 mod reply;
+mod socket;
+mod stream;
 
 use std::future::Future;
 
