@@ -74,9 +74,9 @@ pub const EVENTS: &[EventDefinition] = &[
             ("refused", "whole mails that could not be kept and were answered 4xx"),
             (
                 "reason",
-                "how it ended: `quit`, `client_left`, `timed_out`, `too_many_errors`, `too_many_commands`, \
-                 `too_many_connections`, `too_many_from_network`, `too_slow`, `bad_proxy_header`, `tls_failed`, \
-                 `client_does_not_read`, `connection_lost`, `shutdown`, `cut_off` or `panicked`",
+                "how it ended: `quit`, `client_left`, `client_does_not_read`, `connection_lost`, `tls_failed`, \
+                 `bad_proxy_header`, `shutdown`, `cut_off`, `panicked`, or the refusal that ended it, as \
+                 `timed_out` or `too_many_connections`",
             ),
             ("error", "what failed, if it ended by a failure"),
             DURATION,

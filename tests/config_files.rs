@@ -252,7 +252,7 @@ fn all_faults_of_all_files_are_told_at_once() {
         Folder::new(&[("postern.toml", main), ("people.toml", people)]).faults(),
         [
             "postern.toml:2: privacy.follower_replies: unknown value `mirrored`, did you mean `mirror`? (expected one of `private`, `mirror`, `as_agent`)",
-            "postern.toml:4: server.max_recipient: unknown key `max_recipient`, did you mean `max_recipients`? (expected one of `hostname`, `max_message_size`, `max_recipients`, `max_connections`, `max_connections_per_network`, `unlimited_networks`, `max_bytes_in_flight`, `max_errors`, `max_commands`, `max_line_length`, `command_timeout_secs`, `data_timeout_secs`, `message_timeout_secs`, `min_data_rate`, `shutdown_grace_secs`)",
+            "postern.toml:4: server.max_recipient: unknown key `max_recipient`, did you mean `max_recipients`? (expected one of `hostname`, `max_message_size`, `max_headers`, `max_header_size`, `max_recipients`, `max_connections`, `max_connections_per_network`, `unlimited_networks`, `max_bytes_in_flight`, `max_errors`, `max_commands`, `max_auth_failures`, `max_line_length`, `command_timeout_secs`, `data_timeout_secs`, `message_timeout_secs`, `min_data_rate`, `shutdown_grace_secs`)",
             "postern.toml:5: server.max_line_length: `100` is too small, expected at least 512",
             "people.toml:4: people.addresses: `ada` is not a mail address: there is no `@`, expected `name@domain`",
         ]

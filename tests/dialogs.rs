@@ -20,7 +20,7 @@ use postern::domain::mail::Envelope;
 use postern::smtp::Refused;
 use postern::smtp::listener::ListenerConfig;
 use postern::smtp::policy::Limits;
-use postern::smtp::session::{Session, Step};
+use postern::smtp::session::{Channel, Session, Step};
 use smtp_support::{Client, NOW, Recorder, TestServer, listener_config, session_config};
 
 #[derive(Debug, Default)]
@@ -150,7 +150,8 @@ fn unescape(text: &str, place: &str) -> Vec<u8> {
 
 fn play_session(file: &Path, dialog: &Dialog, chunk: usize) {
     let recorder = recorder(dialog);
-    let mut session = Session::new(Arc::new(session_config(dialog.limits)), Some([127, 0, 0, 1].into()));
+    let mut session =
+        Session::new(Arc::new(session_config(dialog.limits)), Some([127, 0, 0, 1].into()), Channel::Plain);
     let mut closed = false;
     for (number, turn) in dialog.turns.iter().enumerate() {
         let mut said = Vec::new();
@@ -160,6 +161,7 @@ fn play_session(file: &Path, dialog: &Dialog, chunk: usize) {
                 match session.handle(&mut piece, NOW) {
                     Step::NeedInput(_) => break,
                     Step::Accept { envelope, raw } => session.answer(recorder.take(*envelope, raw)),
+                    Step::StartTls => session.secured(),
                     Step::Close(_) => {
                         closed = true;
                         break;
@@ -224,7 +226,7 @@ fn compare_mails(file: &Path, dialog: &Dialog, recorder: &Recorder) {
     assert_eq!(found, dialog.mails, "{}: the mails that were kept", file.display());
     for (envelope, _) in mails.iter() {
         assert_eq!(envelope.accepted_at, NOW);
-        assert_eq!(envelope.client, Some([127, 0, 0, 1].into()));
+        assert_eq!(envelope.client, Some([127, 0, 0, 1].into()), Channel::Plain);
         assert_eq!(envelope.entrance.name, "test");
     }
 }

@@ -279,7 +279,7 @@ impl Write for Log {
 }
 
 #[test]
-fn each_connection_leaves_one_log_event_without_addresses() {
+fn each_connection_leaves_one_log_event_and_each_refusal_one_without_addresses() {
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt().json().with_writer(move || writer.clone()).init();
@@ -304,15 +304,22 @@ fn each_connection_leaves_one_log_event_without_addresses() {
     server.stop();
 
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let events: Vec<&str> = text.lines().filter(|line| line.contains(r#""entrance":"logged""#)).collect();
+    let of = |event: &str| -> Vec<&str> {
+        let wanted = format!(r#""message":"{event}","entrance":"logged""#);
+        text.lines().filter(|line| line.contains(&wanted)).collect()
+    };
+    let refusals = ["too_many_connections", "no_room", "out_of_order", "too_many_errors"];
+    let refused = of("smtp.refused");
+    assert_eq!(refused.len(), refusals.len(), "{text}");
+    for (line, refusal) in refused.iter().zip(refusals) {
+        assert!(line.contains(&format!(r#""refusal":"{refusal}""#)), "{line}");
+    }
+    let events = of("smtp.session");
     assert_eq!(events.len(), 2, "{text}");
     assert!(events[0].contains(r#""reason":"too_many_connections""#), "{events:?}");
     assert!(events[1].contains(r#""mails":1,"refused":1,"reason":"too_many_errors""#), "{events:?}");
     for event in events {
-        assert!(
-            event.contains(r#""message":"smtp.session""#) && event.contains(r#""duration_us":"#),
-            "{event}"
-        );
+        assert!(event.contains(r#""duration_us":"#), "{event}");
         assert!(event.contains(r#""client":"127.0.0.1""#) && !event.contains('@'), "{event}");
     }
 }

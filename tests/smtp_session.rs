@@ -9,7 +9,7 @@ use std::sync::Arc;
 use postern::domain::ids::JournalId;
 use postern::domain::time::Timestamp;
 use postern::smtp::policy::{Limits, SessionConfig};
-use postern::smtp::session::{Awaiting, Ending, Session, Step};
+use postern::smtp::session::{Awaiting, Channel, Ending, Session, Step};
 use proptest::prelude::*;
 
 fn config() -> Arc<SessionConfig> {
@@ -19,7 +19,7 @@ fn config() -> Arc<SessionConfig> {
 
 /// Plays `input` in pieces of `chunk` bytes; gives all replies and how many mails came out.
 fn play(input: &[u8], chunk: usize) -> (String, usize) {
-    let mut session = Session::new(config(), None);
+    let mut session = Session::new(config(), None, Channel::Plain);
     let mut replies = session.take_replies();
     let mut mails = 0;
     for mut piece in input.chunks(chunk) {
@@ -30,6 +30,7 @@ fn play(input: &[u8], chunk: usize) -> (String, usize) {
                     mails += 1;
                     session.answer(Ok(JournalId(1)));
                 }
+                Step::StartTls => session.secured(),
                 Step::Close(_) => return (text(replies, &mut session), mails),
             }
         }
@@ -45,7 +46,7 @@ fn text(mut replies: Vec<u8>, session: &mut Session) -> String {
 
 #[test]
 fn a_mail_is_not_answered_before_the_driver_has_kept_it() {
-    let mut session = Session::new(config(), None);
+    let mut session = Session::new(config(), None, Channel::Plain);
     let mut input: &[u8] =
         b"HELO a\r\nMAIL FROM:<>\r\nRCPT TO:<support@desk.example>\r\nDATA\r\n.\r\nNOOP\r\n";
     let Step::Accept { raw, .. } = session.handle(&mut input, Timestamp(5)) else {
@@ -62,7 +63,7 @@ fn a_mail_is_not_answered_before_the_driver_has_kept_it() {
 
 #[test]
 fn a_stopping_session_ends_between_mails_and_lets_a_message_end() {
-    let mut session = Session::new(config(), None);
+    let mut session = Session::new(config(), None, Channel::Plain);
     let mut input: &[u8] = b"HELO a\r\nMAIL FROM:<>\r\nRCPT TO:<support@desk.example>\r\nDATA\r\nhi\r\n";
     assert_eq!(session.handle(&mut input, Timestamp(0)), Step::NeedInput(Awaiting::Data));
     session.shut_down();
@@ -78,7 +79,7 @@ fn a_stopping_session_ends_between_mails_and_lets_a_message_end() {
 
 #[test]
 fn a_dropped_message_is_read_to_its_end_and_refused_for_now() {
-    let mut session = Session::new(config(), None);
+    let mut session = Session::new(config(), None, Channel::Plain);
     let mut input: &[u8] = b"HELO a\r\nMAIL FROM:<>\r\nRCPT TO:<support@desk.example>\r\nDATA\r\nhi\r\n";
     session.handle(&mut input, Timestamp(0));
     assert!(session.held() > 0);

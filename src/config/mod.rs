@@ -72,6 +72,10 @@ pub struct ServerConfig {
     #[serde(deserialize_with = "at_least::<_, 65536>")]
     pub max_message_size: usize,
     #[serde(deserialize_with = "at_least::<_, 1>")]
+    pub max_headers: usize,
+    #[serde(deserialize_with = "at_least::<_, 1024>")]
+    pub max_header_size: usize,
+    #[serde(deserialize_with = "at_least::<_, 1>")]
     pub max_recipients: usize,
     #[serde(deserialize_with = "at_least::<_, 1>")]
     pub max_connections: usize,
@@ -85,6 +89,8 @@ pub struct ServerConfig {
     pub max_errors: usize,
     #[serde(deserialize_with = "at_least::<_, 10>")]
     pub max_commands: usize,
+    #[serde(deserialize_with = "at_least::<_, 1>")]
+    pub max_auth_failures: usize,
     /// RFC 5321 §4.5.3.1.4 asks for 512 octets at least.
     #[serde(deserialize_with = "at_least::<_, 512>")]
     pub max_line_length: usize,
@@ -105,6 +111,8 @@ impl Default for ServerConfig {
         Self {
             hostname: String::new(),
             max_message_size: 50 * 1024 * 1024,
+            max_headers: 1000,
+            max_header_size: 256 * 1024,
             max_recipients: 100,
             max_connections: 1000,
             max_connections_per_network: 100,
@@ -112,6 +120,7 @@ impl Default for ServerConfig {
             max_bytes_in_flight: 128 * 1024 * 1024,
             max_errors: 20,
             max_commands: 1000,
+            max_auth_failures: 3,
             max_line_length: 2048,
             command_timeout: Duration::from_secs(5 * 60),
             data_timeout: Duration::from_secs(3 * 60),

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::service::HandedOver;
 use crate::clock::Clock;
-use crate::config::{Config, ListenerSettings, ServerCertificate, ServerConfig, TlsUse};
+use crate::config::{self, Config, Credentials, ListenerSettings, ServerCertificate, ServerConfig, TlsUse};
 use crate::domain::address::Address;
 use crate::domain::mail::{Entrance, TrustSource};
 use crate::domain::settings::Settings;
 use crate::smtp::listener::{Bounds, Capacity, Encryption, ListenerConfig, MinRate, Socket};
-use crate::smtp::policy::{Limits, Recipients, SessionConfig};
+use crate::smtp::policy::{Limits, Login, Logins, Protocol, Recipients, SessionConfig, TlsPolicy};
 use crate::smtp::tls::Tls;
 use crate::telemetry;
 
@@ -73,6 +73,11 @@ fn session_config(
     listener: &ListenerSettings,
     recipients: Recipients,
 ) -> SessionConfig {
+    let login = |known: &Credentials| Login {
+        username: known.username.clone(),
+        password: known.password.expose().to_owned(),
+    };
+    let logins: Vec<Login> = listener.logins.iter().map(login).collect();
     SessionConfig {
         hostname: server.hostname.clone(),
         entrance: Entrance { name: listener.name.clone(), trust: listener.trust.clone() },
@@ -80,10 +85,23 @@ fn session_config(
         limits: Limits {
             max_line_length: server.max_line_length,
             max_message_size: server.max_message_size,
+            max_headers: server.max_headers,
+            max_header_size: server.max_header_size,
             max_recipients: server.max_recipients,
             max_errors: server.max_errors,
             max_commands: server.max_commands,
+            max_auth_failures: server.max_auth_failures,
         },
+        protocol: match listener.protocol {
+            config::Protocol::Smtp => Protocol::Smtp,
+            config::Protocol::Lmtp => Protocol::Lmtp,
+        },
+        tls: match listener.tls.as_ref().map(|tls| tls.begins) {
+            None | Some(TlsUse::Implicit) => TlsPolicy::None,
+            Some(TlsUse::Offered) => TlsPolicy::Offered,
+            Some(TlsUse::Required) => TlsPolicy::Required,
+        },
+        logins: Logins::new(&logins),
     }
 }
 

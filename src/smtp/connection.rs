@@ -19,6 +19,7 @@ use super::Accept;
 use super::bounds::{Buffer, Place, Share};
 use super::listener::{Encryption, ListenerConfig};
 use super::pace::Pace;
+use super::policy::Refusal;
 use super::proxy;
 use super::reply::Reply;
 use super::session::{Awaiting, Ending, Session, Step};
@@ -50,7 +51,7 @@ pub(super) async fn serve<A: Accept>(
     };
     let Some(stream) = begun else { return };
     let connection = Connection {
-        session: Session::new(Arc::clone(&host.config.session), record.client),
+        session: Session::new(Arc::clone(&host.config.session), record.client, stream.channel()),
         share: host.config.bounds.share(),
         host,
         stream,
@@ -77,7 +78,7 @@ async fn begin(
             Ok(Some(client)) => {
                 record.client = Some(client);
                 if !config.admits(place, record.client) {
-                    refuse(config, stream, record);
+                    refuse(config, stream, record, Refusal::TooManyFromNetwork);
                     return None;
                 }
             }
@@ -88,23 +89,19 @@ async fn begin(
         }
     }
     let Encryption::Implicit(tls) = &config.encryption else { return Some(Stream::Plain(stream)) };
-    match tls.handshake(stream).await {
-        Ok(stream) => Some(Stream::Tls(stream)),
-        Err(error) => {
-            record.failed("tls_failed", &error);
-            None
-        }
-    }
+    let secured = tls.handshake(stream).await;
+    secured.map(Stream::Tls).map_err(|error| record.failed("tls_failed", &error)).ok()
 }
 
 /// Answers 421 and closes. Where TLS comes first there are no words for it yet.
-pub(super) fn refuse(config: &ListenerConfig, stream: Plain, record: &mut Record) {
+pub(super) fn refuse(config: &ListenerConfig, stream: Plain, record: &mut Record, refusal: Refusal) {
     let mut reply = Vec::new();
     if !matches!(config.encryption, Encryption::Implicit(_)) {
-        Reply::too_many_connections().write_to(&mut reply);
+        Reply::refusal(refusal).write_to(&mut reply);
     }
     stream.dismiss(&reply);
-    record.ended("too_many_connections");
+    record.refused(refusal);
+    record.ended(refusal.name());
 }
 
 /// One client's connection.
@@ -123,34 +120,46 @@ struct Connection<A> {
 
 impl<A: Accept> Connection<A> {
     async fn serve(mut self) {
-        match self.converse().await {
-            Ok(reason) => self.record.ended(reason),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                self.record.ended("client_does_not_read")
+        loop {
+            match self.converse().await {
+                Ok(End::Closed(reason)) => return self.record.ended(reason),
+                Ok(End::StartTls) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    return self.record.ended("client_does_not_read");
+                }
+                Err(error) => return self.record.failed("connection_lost", &error),
             }
-            Err(error) => self.record.failed("connection_lost", &error),
+            // What was read and not used is gone with its buffer.
+            match secure(&self.host, self.stream).await {
+                Ok(stream) => self.stream = stream,
+                Err(error) => return self.record.failed("tls_failed", &error),
+            }
+            self.session.secured();
         }
     }
 
-    /// The loop that the top of `session` describes. Gives the reason of the end.
-    async fn converse(&mut self) -> io::Result<&'static str> {
-        let mut read = None;
+    /// The loop that the top of `session` describes, until the connection is closed or changes.
+    async fn converse(&mut self) -> io::Result<End> {
+        let mut read: Option<Buffer> = None;
         loop {
-            let awaiting = {
-                let buffer: Option<Buffer> = read.take();
-                let mut input = buffer.as_ref().map_or(&[][..], Buffer::filled);
-                loop {
-                    match self.session.handle(&mut input, (self.host.config.clock)()) {
-                        Step::NeedInput(awaiting) => break awaiting,
-                        Step::Accept { envelope, raw } => self.keep(*envelope, raw).await,
-                        Step::Close(ending) => {
-                            self.write_replies().await?;
-                            self.linger().await;
-                            return Ok(name(ending));
-                        }
+            let buffer = read.take();
+            let mut input = buffer.as_ref().map_or(&[][..], Buffer::filled);
+            let awaiting = loop {
+                match self.session.handle(&mut input, (self.host.config.clock)()) {
+                    Step::NeedInput(awaiting) => break awaiting,
+                    Step::Accept { envelope, raw } => self.keep(*envelope, raw).await,
+                    Step::StartTls => {
+                        self.write_replies().await?;
+                        return Ok(End::StartTls);
+                    }
+                    Step::Close(ending) => {
+                        self.write_replies().await?;
+                        self.linger().await;
+                        return Ok(End::Closed(name(ending)));
                     }
                 }
             };
+            drop(buffer);
             if !self.share.hold(self.session.held()) {
                 self.session.drop_message();
                 self.share.hold(0);
@@ -159,11 +168,10 @@ impl<A: Accept> Connection<A> {
             match self.read(awaiting).await? {
                 Event::Bytes(buffer) if buffer.filled().is_empty() => {
                     self.linger().await;
-                    return Ok("client_left");
+                    return Ok(End::Closed("client_left"));
                 }
                 Event::Bytes(buffer) => read = Some(buffer),
-                Event::TimeOut => self.session.time_out(),
-                Event::TooSlow => self.session.time_out(),
+                Event::Refused(refusal) => self.session.refuse_connection(refusal),
                 Event::Shutdown => self.session.shut_down(),
             }
         }
@@ -176,14 +184,18 @@ impl<A: Accept> Connection<A> {
         self.share.hold(0);
         match verdict {
             Ok(_) => self.record.mails += 1,
-            Err(_) => self.record.refused += 1,
+            Err(_) => self.record.not_kept += 1,
         }
         self.session.answer(verdict);
         self.message = None;
         self.waiting_since = Instant::now();
     }
 
+    /// Tells the client, and the log of what was refused.
     async fn write_replies(&mut self) -> io::Result<()> {
+        for refusal in self.session.take_refusals() {
+            self.record.refused(refusal);
+        }
         let replies = self.session.take_replies();
         if replies.is_empty() {
             return Ok(());
@@ -203,22 +215,19 @@ impl<A: Accept> Connection<A> {
             self.progress = self.session.progress();
             self.waiting_since = now;
         }
-        // Between two BDATs the message is still coming in.
-        match awaiting == Awaiting::Data || self.session.held() > 0 {
-            true => drop(self.message.get_or_insert_with(|| Pace::new(config.min_rate, now))),
-            false => self.message = None,
-        }
         let deadline = match awaiting {
-            Awaiting::Command => self.waiting_since + config.command_timeout,
-            Awaiting::Data => now + config.data_timeout,
+            Awaiting::Command => {
+                self.message = None;
+                self.waiting_since + config.command_timeout
+            }
+            Awaiting::Data => {
+                let message = self.message.get_or_insert_with(|| Pace::new(config.min_rate, now));
+                (now + config.data_timeout).min(message.began + config.message_timeout)
+            }
         };
-        let deadline = self
-            .message
-            .as_ref()
-            .map_or(deadline, |message| deadline.min(message.began + config.message_timeout));
         loop {
             if self.message.as_mut().is_some_and(|message| !message.keeps_up(Instant::now())) {
-                return Ok(Event::TooSlow);
+                return Ok(Event::Refused(Refusal::TooSlow));
             }
             let look_up =
                 self.message.as_ref().map_or(deadline, |message| deadline.min(message.window_ends()));
@@ -233,7 +242,7 @@ impl<A: Accept> Connection<A> {
                         }
                         return Ok(Event::Bytes(buffer));
                     }
-                    Err(_) if look_up == deadline => return Ok(Event::TimeOut),
+                    Err(_) if look_up == deadline => return Ok(Event::Refused(Refusal::TimedOut)),
                     Err(_) => {}
                 },
             }
@@ -266,23 +275,37 @@ async fn receive(stream: &mut Stream, config: &ListenerConfig) -> io::Result<Buf
     .await
 }
 
+/// TLS after STARTTLS.
+async fn secure<A>(host: &Host<A>, stream: Stream) -> io::Result<Stream> {
+    let (Encryption::StartTls(tls), Stream::Plain(stream)) = (&host.config.encryption, stream) else {
+        return Err(io::Error::other("STARTTLS was taken where it is not offered"));
+    };
+    match host.shutdown.run_until_cancelled(tls.handshake(stream)).await {
+        Some(secured) => secured.map(Stream::Tls),
+        None => Err(io::Error::other("shutting down")),
+    }
+}
+
 /// What a connection waited for.
 enum Event {
     /// None are the end of the stream.
     Bytes(Buffer),
-    TimeOut,
-    /// The message comes in too slowly.
-    TooSlow,
+    Refused(Refusal),
     Shutdown,
+}
+
+/// Why a conversation ended.
+enum End {
+    /// For good, for this reason.
+    Closed(&'static str),
+    StartTls,
 }
 
 fn name(ending: Ending) -> &'static str {
     match ending {
         Ending::Quit => "quit",
-        Ending::TooManyErrors => "too_many_errors",
-        Ending::TooManyCommands => "too_many_commands",
-        Ending::TimedOut => "timed_out",
         Ending::Shutdown => "shutdown",
+        Ending::Refused(refusal) => refusal.name(),
     }
 }
 
@@ -293,7 +316,7 @@ pub(super) struct Record {
     pub(super) client: Option<IpAddr>,
     began: Instant,
     mails: u64,
-    refused: u64,
+    not_kept: u64,
     reason: Option<&'static str>,
     error: Option<String>,
 }
@@ -305,10 +328,14 @@ impl Record {
             client: peer,
             began: Instant::now(),
             mails: 0,
-            refused: 0,
+            not_kept: 0,
             reason: None,
             error: None,
         }
+    }
+
+    fn refused(&self, refusal: Refusal) {
+        telemetry::smtp_refused(self.config.entrance(), self.client, refusal.name());
     }
 
     fn ended(&mut self, reason: &'static str) {
@@ -328,7 +355,7 @@ impl Drop for Record {
             entrance: self.config.entrance(),
             client: self.client,
             mails: self.mails,
-            refused: self.refused,
+            refused: self.not_kept,
             reason: self.reason.unwrap_or(unfinished),
             error: self.error.as_deref(),
             duration: self.began.elapsed(),

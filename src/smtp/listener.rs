@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Accept;
 use super::connection::{self, Host, Record};
-use super::policy::SessionConfig;
+use super::policy::{Refusal, SessionConfig};
 use super::tls::Tls;
 use crate::domain::time::Timestamp;
 use crate::telemetry;
@@ -149,11 +149,11 @@ pub async fn run<A: Accept>(
         let mut record = Record::new(config, peer);
         // Refused here and not in a task: a flood must not cost us tasks. Whom a proxy speaks for is not known yet.
         let Some(mut place) = config.bounds.place() else {
-            connection::refuse(config, stream, &mut record);
+            connection::refuse(config, stream, &mut record, Refusal::TooManyConnections);
             continue;
         };
         if !config.is_proxy(peer) && !config.admits(&mut place, peer) {
-            connection::refuse(config, stream, &mut record);
+            connection::refuse(config, stream, &mut record, Refusal::TooManyFromNetwork);
             continue;
         }
         sessions.spawn(connection::serve(Arc::clone(&host), stream, place, record));

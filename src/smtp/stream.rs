@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+use super::session::Channel;
+
 /// A connection without TLS.
 #[derive(Debug)]
 pub(super) enum Plain {
@@ -31,6 +33,16 @@ impl Plain {
             Self::Tcp(stream) => stream.into_std().and_then(|mut stream| stream.write(last_words)),
             Self::Unix(stream) => stream.into_std().and_then(|mut stream| stream.write(last_words)),
         };
+    }
+}
+
+impl Stream {
+    /// What passes through a Unix socket never leaves the machine: as good as TLS.
+    pub(super) fn channel(&self) -> Channel {
+        match self {
+            Self::Plain(Plain::Tcp(_)) => Channel::Plain,
+            Self::Plain(Plain::Unix(_)) | Self::Tls(_) => Channel::Secure,
+        }
     }
 }
 
