@@ -1,4 +1,4 @@
-//! Bytes to lines, and a line to a command. The grammar is `smtp-proto`'s; this file adds what a strict gate wants of it.
+//! A line to a command. The grammar is `smtp-proto`'s; this file adds what a strict gate wants of it.
 //!
 //! **Invariant:** what comes out was written by the peer: no path is shortened, and `<>` and `<postmaster>`
 //! are told apart (the grammar gives an empty address for both).
@@ -6,13 +6,13 @@
 //! `BDAT 184467440737095516165` is a chunk of 5 octets, and all that follows would be commands. It also takes any
 //! word but LAST for the end of the line.
 
-use memchr::memchr;
 use smtp_proto::{
     AUTH_LOGIN, AUTH_PLAIN, Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_BODY_BINARYMIME, MAIL_SMTPUTF8,
     MailFrom, RcptTo, Request,
 };
 
 use super::auth::{Auth, Mechanism};
+use super::line::Line;
 use super::policy::Refusal;
 use super::reply::Reply;
 use crate::domain::address::Address;
@@ -71,7 +71,7 @@ pub(super) struct Bdat {
 
 /// Reads one line.
 pub(super) fn parse(line: &Line) -> Result<Command, Reply> {
-    if line.overlong {
+    if line.is_overlong() {
         return Err(Reply::refusal(Refusal::LineTooLong));
     }
     let text = line.text().ok_or_else(|| Reply::refusal(Refusal::BareLineEndInCommand))?;
@@ -82,7 +82,7 @@ pub(super) fn parse(line: &Line) -> Result<Command, Reply> {
     if line.is_bdat() {
         return bdat(text).map(Command::Bdat);
     }
-    let request = Request::parse(&mut line.bytes.iter()).map_err(|error| grammar_error(&error))?;
+    let request = Request::parse(&mut line.bytes().iter()).map_err(|error| grammar_error(&error))?;
     // Only these three have a place for non-ASCII text (RFC 6531 §3.4, §3.7.4.2).
     let may_hold_utf8 = matches!(request, Request::Mail { .. } | Request::Rcpt { .. } | Request::Vrfy { .. });
     if !text.is_ascii() && !may_hold_utf8 {
@@ -107,46 +107,6 @@ pub(super) fn parse(line: &Line) -> Result<Command, Reply> {
         | Request::Etrn { .. }
         | Request::Atrn { .. }
         | Request::Burl { .. } => Err(Reply::refusal(Refusal::NotImplemented)),
-    }
-}
-
-/// The line under way. It never holds more than the limit.
-#[derive(Default)]
-pub(super) struct Line {
-    bytes: Vec<u8>,
-    overlong: bool,
-}
-
-impl Line {
-    /// Takes bytes off the front of `input` up to the next LF, its end included. A line that ends without CR, or
-    /// is too long, ends there as well, and is refused as a whole: a person who types at `nc` gets an answer, and
-    /// nothing runs.
-    pub(super) fn take_from(&mut self, input: &mut &[u8], limit: usize) -> Option<Self> {
-        let end = memchr(b'\n', input).map(|index| index + 1);
-        let (piece, rest) = input.split_at(end.unwrap_or(input.len()));
-        *input = rest;
-        let room = limit.saturating_sub(self.bytes.len());
-        self.overlong |= piece.len() > room;
-        self.bytes.extend_from_slice(piece.split_at(room.min(piece.len())).0);
-        end.map(|_| std::mem::take(self))
-    }
-
-    pub(super) fn is_overlong(&self) -> bool {
-        self.overlong
-    }
-
-    /// The line without its CRLF. `None` if it ends otherwise, or holds another CR.
-    pub(super) fn text(&self) -> Option<&[u8]> {
-        self.bytes.strip_suffix(b"\r\n").filter(|text| memchr(b'\r', text).is_none())
-    }
-
-    /// Whether octets follow that are no commands. In doubt they do: a line that is refused for anything else may
-    /// still be a BDAT to the client, and what it sends next the work of somebody else.
-    pub(super) fn is_bdat(&self) -> bool {
-        let line = self.bytes.trim_ascii_start();
-        line.split_at_checked(4).is_some_and(|(verb, rest)| {
-            verb.eq_ignore_ascii_case(b"BDAT") && !rest.first().is_some_and(u8::is_ascii_alphanumeric)
-        })
     }
 }
 
@@ -278,7 +238,7 @@ mod tests {
     }
 
     fn parse_bytes(line: &[u8]) -> Result<Command, Reply> {
-        parse(&Line { bytes: line.to_vec(), overlong: false })
+        parse(&Line::from(line))
     }
 
     fn sender(line: &str) -> Option<String> {
@@ -398,25 +358,6 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_line_is_known_to_be_a_bdat() {
-        for (line, expected) in [
-            ("BDAT 5", true),
-            (" bdat\t5", true),
-            ("BDAT", true),
-            ("BDAT:5", true),
-            ("BDATA 5", false),
-            ("BDA", false),
-            ("NOOP BDAT 5", false),
-        ] {
-            let mut kept = Line::default();
-            let line = format!("{line}{}\n", " ".repeat(100));
-            let kept = kept.take_from(&mut line.as_bytes(), 20).unwrap();
-            assert!(kept.is_overlong());
-            assert_eq!(kept.is_bdat(), expected, "{line}");
-        }
-    }
-
-    #[test]
     fn a_size_over_any_number_is_not_a_small_one() {
         let size = |line: &str| match read(line) {
             Ok(Command::Mail(mail)) => mail.size,
@@ -444,19 +385,5 @@ mod tests {
         assert_eq!(read_auth("AUTH PLAINER"), Some((None, None)));
         assert_eq!(read_auth("AUTH"), None);
         assert_eq!(read_auth("AUTH PLAIN a b"), None);
-    }
-
-    #[test]
-    fn a_line_without_end_is_not_kept_beyond_the_limit() {
-        let mut line = Line::default();
-        for _ in 0..1000 {
-            assert!(line.take_from(&mut [b'x'; 1000].as_slice(), 100).is_none());
-            assert!(line.bytes.capacity() <= 100);
-        }
-        let mut input: &[u8] = b"\r\nNOOP\r\n";
-        let overlong = line.take_from(&mut input, 100).unwrap();
-        assert_eq!(parse(&overlong), Err(Reply::refusal(Refusal::LineTooLong)));
-        let noop = line.take_from(&mut input, 100).unwrap();
-        assert_eq!(parse(&noop), Ok(Command::Noop));
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `session` | the state machine of one connection: bytes in; replies, mails and "close" out. No socket, no clock |
 //! | `policy` | what an operator decides: recipients, limits, TLS, logins |
-//! | `command` | bytes to lines, a line to a command by the grammar of `smtp-proto` |
+//! | `line`, `command` | bytes to lines, a line to a command by the grammar of `smtp-proto` |
 //! | `data`, `bdat` | the bytes after DATA: strict CRLF, dot-unstuffing; the octets after BDAT |
 //! | `content` | the message under way, and the limits on it |
 //! | `auth` | the exchanges of AUTH PLAIN and LOGIN |
@@ -54,6 +54,7 @@ mod command;
 mod connection;
 mod content;
 mod data;
+mod line;
 mod pace;
 mod proxy;
 mod refusal;

@@ -103,8 +103,6 @@ refusals! {
     AuthNeedsTls: "auth_needs_tls", 538 "5.7.11" "authentication needs TLS";
     AuthFailed: "auth_failed", 535 "5.7.8" "no such user or wrong password";
     AlreadyAuthenticated: "already_authenticated", 503 "5.5.1" "already authenticated";
-    /// RFC 4954 §4.
-    AuthInMail: "auth_in_mail", 503 "5.5.1" "AUTH is not permitted between MAIL and the end of the message";
     UnknownMechanism: "unknown_mechanism", 504 "5.5.4" "authentication mechanism not offered";
     AuthCancelled: "auth_cancelled", 501 "5.7.0" "authentication cancelled";
     NotBase64: "not_base64", 501 "5.5.2" "expected base64";

@@ -19,10 +19,10 @@
 //! **Invariant:** bytes that came before TLS are never executed after it: the session drops what it was given
 //! beyond STARTTLS, and with [`Session::secured`] all that it had learned (RFC 3207 §4.2).
 
+mod hello;
 mod security;
 mod transaction;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,8 +31,9 @@ use self::transaction::Transaction;
 use super::Refused;
 use super::auth::{self, Exchange};
 use super::bdat::Chunk;
-use super::command::{self, Command, Line};
+use super::command::{self, Command};
 use super::data::DataReceiver;
+use super::line::Line;
 use super::policy::{Protocol, Refusal, SessionConfig};
 use super::reply::Reply;
 use crate::domain::ids::JournalId;
@@ -317,48 +318,6 @@ impl Session {
             Command::Help => self.help(),
         };
         self.conclude(&reply);
-    }
-
-    /// RFC 5321 §4.1.4: a second EHLO works like RSET.
-    fn hello(&mut self, name: String, answer: fn(&Self) -> Reply) -> Reply {
-        self.helo = Some(name);
-        self.transaction = None;
-        answer(self)
-    }
-
-    fn helo(&self) -> Reply {
-        Reply::helo(&self.config.hostname)
-    }
-
-    fn ehlo(&self) -> Reply {
-        let mut offers: Vec<Cow<'static, str>> =
-            vec![format!("SIZE {}", self.config.limits.max_message_size).into()];
-        offers.extend(
-            ["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "BINARYMIME"]
-                .map(Cow::from),
-        );
-        if self.offers_tls() {
-            offers.push("STARTTLS".into());
-        }
-        if self.offers_auth() {
-            offers.push("AUTH PLAIN LOGIN".into());
-        }
-        Reply::ehlo(&self.config.hostname, offers)
-    }
-
-    fn help(&self) -> Reply {
-        let mut commands = match self.config.protocol {
-            Protocol::Smtp => vec!["EHLO", "HELO"],
-            Protocol::Lmtp => vec!["LHLO"],
-        };
-        commands.extend(["MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "QUIT"]);
-        if self.offers_tls() {
-            commands.push("STARTTLS");
-        }
-        if self.offers_auth() {
-            commands.push("AUTH");
-        }
-        Reply::help(&commands)
     }
 
     /// Says the reply that a command ends with, and counts it if it is an error.

@@ -2,7 +2,7 @@
 
 use super::{Channel, Phase, Session};
 use crate::smtp::auth::{self, Auth, Exchange, Turn};
-use crate::smtp::command::Line;
+use crate::smtp::line::Line;
 use crate::smtp::policy::{Refusal, TlsPolicy};
 use crate::smtp::reply::Reply;
 
@@ -48,9 +48,8 @@ impl Session {
         } else if self.channel == Channel::Plain {
             Refusal::AuthNeedsTls
         } else if self.authenticated {
+            // Inside of a mail as well (RFC 4954 §4): none is begun before AUTH.
             Refusal::AlreadyAuthenticated
-        } else if self.transaction.is_some() {
-            Refusal::AuthInMail
         } else if self.helo.is_none() {
             return Err(Reply::out_of_order(self.config.protocol.hello()));
         } else if let Some(mechanism) = auth.mechanism {
