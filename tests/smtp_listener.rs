@@ -1,16 +1,10 @@
 //! The listener over real sockets: what hostile, slow, absent and many clients can do, and how it ends.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod smtp_support;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -322,53 +316,6 @@ fn each_connection_leaves_one_log_event_and_each_refusal_one_without_addresses()
         assert!(event.contains(r#""duration_us":"#), "{event}");
         assert!(event.contains(r#""client":"127.0.0.1""#) && !event.contains('@'), "{event}");
     }
-}
-
-/// The other half of the next test: a listener in a process that may open few files.
-#[test]
-fn descriptor_child() {
-    if std::env::var_os("POSTERN_TEST_FEW_DESCRIPTORS").is_none() {
-        return;
-    }
-    let (server, _) = recording_server(listener_config());
-    println!("port {}", server.address.port());
-    let _ = std::io::stdin().read(&mut [0]);
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn without_descriptors_the_listener_waits_and_recovers() {
-    use std::io::{BufRead, BufReader};
-    use std::process::{Command, Stdio};
-    let mut child = Command::new("sh")
-        .args(["-c", "ulimit -n 40; exec \"$0\" --exact descriptor_child --nocapture"])
-        .arg(std::env::current_exe().unwrap())
-        .env("POSTERN_TEST_FEW_DESCRIPTORS", "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let port = lines.find_map(|line| line.unwrap().split("port ").nth(1)?.parse::<u16>().ok()).unwrap();
-    let address = ([127, 0, 0, 1], port).into();
-    let mut clients: Vec<Client> = (0..60).map(|_| Client::connect(address)).collect();
-    assert!(clients[0].reply().starts_with("220 "));
-    let ticks = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-        stat.split_whitespace().skip(13).take(2).map(|field| field.parse::<u64>().unwrap()).sum::<u64>()
-    };
-    let before = ticks();
-    std::thread::sleep(Duration::from_millis(500));
-    let used = ticks() - before;
-    assert!(used <= 15, "{used} of 50 ticks were burnt waiting for descriptors");
-    let last = clients.pop().unwrap();
-    last.stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-    assert!((&last.stream).read(&mut [0]).is_err(), "60 clients were served with 40 descriptors");
-    drop((clients, last));
-    assert!(Client::connect(address).reply().starts_with("220 "), "it did not recover");
-    drop(child.stdin.take());
-    child.wait().unwrap();
 }
 
 #[test]
