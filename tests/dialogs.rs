@@ -167,7 +167,7 @@ fn read_dialog(file: &Path) -> Dialog {
             }
         }
     }
-    dialog.config.logins = Logins::new(&logins);
+    dialog.config.logins = Logins::new(logins);
     dialog
 }
 

@@ -338,7 +338,7 @@ fn bytes_around_starttls_are_never_executed_however_they_are_cut() {
 
 #[test]
 fn a_password_is_in_no_debug_output() {
-    let logins = Logins::new(&[Login { username: "relay".into(), password: "secret".into() }]);
+    let logins = Logins::new(vec![Login { username: "relay".into(), password: "secret".into() }]);
     let config = SessionConfig { logins, ..config() };
     let mut session = Session::new(Arc::new(config), None, Channel::Secure);
     feed(&mut session, b"EHLO a\r\nAUTH LOGIN\r\ncmVsYXk=\r\nc2Vjcm");
@@ -392,7 +392,7 @@ fn any_config() -> impl Strategy<Value = (SessionConfig, Channel)> {
     let tls = prop::sample::select(vec![TlsPolicy::None, TlsPolicy::Offered, TlsPolicy::Required]);
     let channel = prop::sample::select(vec![Channel::Plain, Channel::Secure]);
     (protocol, tls, channel, any::<bool>()).prop_map(|(protocol, tls, channel, has_logins)| {
-        let logins = Logins::new(&[Login { username: "relay".into(), password: "secret".into() }]);
+        let logins = Logins::new(vec![Login { username: "relay".into(), password: "secret".into() }]);
         let limits = Limits {
             max_line_length: 100,
             max_message_size: 60,

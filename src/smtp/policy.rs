@@ -92,10 +92,9 @@ impl Credentials {
 
 impl Logins {
     #[must_use]
-    pub fn new(logins: &[Login]) -> Self {
-        let credentials =
-            |login: &Login| Credentials::new(login.username.as_bytes(), login.password.as_bytes());
-        Self(logins.iter().map(credentials).collect())
+    pub fn new(logins: Vec<Login>) -> Self {
+        let digest = |login: Login| Credentials::new(login.username.as_bytes(), login.password.as_bytes());
+        Self(logins.into_iter().map(digest).collect())
     }
 
     #[must_use]
@@ -200,7 +199,7 @@ mod tests {
     fn a_login_is_good_with_its_own_password_only() {
         let login =
             |username: &str, password: &str| Login { username: username.into(), password: password.into() };
-        let logins = Logins::new(&[login("relay", "one"), login("backup", "two")]);
+        let logins = Logins::new(vec![login("relay", "one"), login("backup", "two")]);
         for (username, password, expected) in [
             ("relay", "one", true),
             ("backup", "two", true),
