@@ -15,13 +15,15 @@ pub struct Daemon {
     child: Child,
     /// Where its first listener is.
     pub address: SocketAddr,
+    /// Names and endpoints of all its listeners, as the log has them.
+    pub listeners: String,
     /// From the start of the process until it was ready.
     pub start_time: Duration,
     log: Receiver<Value>,
 }
 
 impl Daemon {
-    pub(super) fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let started = Instant::now();
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -34,9 +36,9 @@ impl Daemon {
             }
         });
         let event = next(&log, "daemon.started");
-        let listeners = event["listeners"].as_str().unwrap();
+        let listeners = event["listeners"].as_str().unwrap().to_owned();
         let address = listeners.split([' ', ',']).nth(1).unwrap().parse().unwrap();
-        Self { child, address, start_time: started.elapsed(), log }
+        Self { child, address, listeners, start_time: started.elapsed(), log }
     }
 
     pub fn connect(&self) -> Client {
@@ -59,10 +61,17 @@ impl Daemon {
         self.child.wait().unwrap();
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(status.success());
+        self.signal("TERM");
+    }
+
+    pub fn signal(&self, name: &str) {
+        let arguments = [format!("-{name}"), self.id().to_string()];
+        assert!(Command::new("kill").args(arguments).status().unwrap().success());
     }
 
     /// Waits for its end.
