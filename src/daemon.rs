@@ -26,7 +26,7 @@ use crate::pipeline::workers::{self, Workers};
 use crate::pipeline::{Account, Pipeline, key_ring};
 use crate::smtp::{Accept, Refused, listener};
 use crate::store::outbox::Budget;
-use crate::store::{AcceptError, KeyFile, Options, Store};
+use crate::store::{AcceptError, DataGuard, KeyFile, Options, Store};
 use crate::telemetry;
 
 use listeners::Opened;
@@ -208,6 +208,12 @@ struct Gate {
 }
 
 impl Accept for Gate {
+    type Receiving = Option<DataGuard>;
+
+    fn receiving(&self) -> Option<DataGuard> {
+        self.store.begin_data().ok()
+    }
+
     async fn accept(&self, envelope: Envelope, raw: Vec<u8>) -> Result<JournalId, Refused> {
         self.store.accept(envelope, raw).await.map_err(|error| {
             telemetry::store_trouble("keeping a mail", &error.to_string());

@@ -85,6 +85,10 @@ fn no_client_of_a_crowd_is_left_without_a_word() {
 struct Fragile(Recorder);
 
 impl Accept for Fragile {
+    type Receiving = ();
+
+    fn receiving(&self) {}
+
     async fn accept(&self, envelope: Envelope, raw: Vec<u8>) -> Result<JournalId, Refused> {
         assert!(envelope.reverse_path.is_some(), "a panic that this test wants");
         self.0.take(envelope, raw)

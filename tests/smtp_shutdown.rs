@@ -38,6 +38,10 @@ struct Gate {
 }
 
 impl Accept for Gate {
+    type Receiving = ();
+
+    fn receiving(&self) {}
+
     async fn accept(&self, envelope: Envelope, raw: Vec<u8>) -> Result<JournalId, Refused> {
         self.entered.add_permits(1);
         let _open = self.open.acquire().await.unwrap();

@@ -105,7 +105,7 @@ pub(super) fn refuse(config: &ListenerConfig, stream: Plain, record: &mut Record
 }
 
 /// One client's connection.
-struct Connection<A> {
+struct Connection<A: Accept> {
     host: Arc<Host<A>>,
     stream: Stream,
     session: Session,
@@ -114,8 +114,13 @@ struct Connection<A> {
     /// The session's progress when we last looked, and when that was.
     progress: u64,
     waiting_since: Instant,
-    /// The message that is coming in: between DATA, or the first BDAT, and its last byte.
-    message: Option<Pace>,
+    /// The message that is coming in: between DATA, or the first BDAT, and its answer.
+    message: Option<Incoming<A>>,
+}
+
+struct Incoming<A: Accept> {
+    pace: Pace,
+    _receiving: A::Receiving,
 }
 
 impl<A: Accept> Connection<A> {
@@ -221,16 +226,19 @@ impl<A: Accept> Connection<A> {
                 self.waiting_since + config.command_timeout
             }
             Awaiting::Data => {
-                let message = self.message.get_or_insert_with(|| Pace::new(config.min_rate, now));
-                (now + config.data_timeout).min(message.began + config.message_timeout)
+                let message = self.message.get_or_insert_with(|| Incoming {
+                    pace: Pace::new(config.min_rate, now),
+                    _receiving: self.host.accept.receiving(),
+                });
+                (now + config.data_timeout).min(message.pace.began + config.message_timeout)
             }
         };
         loop {
-            if self.message.as_mut().is_some_and(|message| !message.keeps_up(Instant::now())) {
+            if self.message.as_mut().is_some_and(|message| !message.pace.keeps_up(Instant::now())) {
                 return Ok(Event::Refused(Refusal::TooSlow));
             }
             let look_up =
-                self.message.as_ref().map_or(deadline, |message| deadline.min(message.window_ends()));
+                self.message.as_ref().map_or(deadline, |message| deadline.min(message.pace.window_ends()));
             tokio::select! {
                 biased;
                 () = self.host.shutdown.cancelled(), if !self.session.is_stopping() => return Ok(Event::Shutdown),
@@ -238,7 +246,7 @@ impl<A: Accept> Connection<A> {
                     Ok(buffer) => {
                         let buffer = buffer?;
                         if let Some(message) = &mut self.message {
-                            message.received(buffer.filled().len());
+                            message.pace.received(buffer.filled().len());
                         }
                         return Ok(Event::Bytes(buffer));
                     }

@@ -67,6 +67,10 @@ impl Recorder {
 }
 
 impl Accept for Recorder {
+    type Receiving = ();
+
+    fn receiving(&self) {}
+
     async fn accept(&self, envelope: Envelope, raw: Vec<u8>) -> Result<JournalId, Refused> {
         self.take(envelope, raw)
     }
