@@ -103,11 +103,13 @@ mod tests {
     const KEY: &str = include_str!("../../tests/mailer/tls/server.key");
     const AUTHORITY: &str = include_str!("../../tests/mailer/tls/ca.pem");
 
-    /// What is found wrong with these two files, in the place of the directory's name nothing.
+    /// What is found wrong with these two files; they are named without their directory.
     fn fault(certificate: Option<&str>, key: Option<&str>) -> Option<(Part, String)> {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in [("c.pem", certificate), ("k.pem", key)] {
-            text.map(|text| fs::write(folder.path().join(name), text).unwrap());
+            if let Some(text) = text {
+                fs::write(folder.path().join(name), text).unwrap();
+            }
         }
         let main = folder.path().join("postern.toml");
         let found = ServerCertificate::read(&main, Path::new("c.pem"), Path::new("k.pem")).err();

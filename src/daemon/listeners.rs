@@ -77,7 +77,7 @@ fn session_config(
         username: known.username.clone(),
         password: known.password.expose().to_owned(),
     };
-    let logins: Vec<Login> = listener.logins.iter().map(login).collect();
+    let logins = listener.logins.iter().map(login).collect();
     SessionConfig {
         hostname: server.hostname.clone(),
         entrance: Entrance { name: listener.name.clone(), trust: listener.trust.clone() },
@@ -101,7 +101,7 @@ fn session_config(
             Some(TlsUse::Offered) => TlsPolicy::Offered,
             Some(TlsUse::Required) => TlsPolicy::Required,
         },
-        logins: Logins::new(&logins),
+        logins: Logins::new(logins),
     }
 }
 

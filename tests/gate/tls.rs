@@ -20,8 +20,11 @@ const ALERT: u8 = 21;
 const TO: &str = "support@desk.example";
 
 fn with_tls(policy: TlsPolicy, logins: &[Login], max_connections: usize) -> ListenerConfig {
-    let session =
-        SessionConfig { tls: policy, logins: Logins::new(logins), ..session_config(Limits::default()) };
+    let session = SessionConfig {
+        tls: policy,
+        logins: Logins::new(logins.to_vec()),
+        ..session_config(Limits::default())
+    };
     let tls = Arc::new(Tls::new(certified()).unwrap());
     let encryption = match policy {
         TlsPolicy::None => Encryption::Implicit(tls),
@@ -79,8 +82,9 @@ fn what_comes_behind_starttls_is_never_executed_however_it_is_cut() {
     let bytes = format!("STARTTLS\r\n{INJECTED}");
     for cut in 1..bytes.len() {
         let mut client = hello(&server);
-        client.send(&bytes[..cut]).unwrap();
-        client.send(&bytes[cut..]).unwrap();
+        let (first, second) = bytes.split_at(cut);
+        client.send(first).unwrap();
+        client.send(second).unwrap();
         client.expect("220 ");
         // What came too late to be thrown away spoils the handshake: nobody is served then, and what is said is an
         // alert of TLS.
