@@ -6,7 +6,8 @@
 //! group failed; if nobody can say whether a COMMIT is kept, no further job is run and the process ends.
 //!
 //! The trap in plain group commit (a mail that arrives while a commit runs waits for two syncs) is met by a short wait
-//! before the COMMIT, set from the measured sync time, and only while other sessions are between DATA and its reply.
+//! before the COMMIT, set from the measured sync time, and only while other sessions are between DATA and its reply. What no
+//! session waits for (a decision, a notification that was sent) waits longer, for a commit that has to be made anyway.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +32,11 @@ const GROUP_TIME: Duration = Duration::from_millis(5);
 /// the sync it saves.
 const LONGEST_PATIENCE: Duration = Duration::from_micros(2_500);
 const SHORTEST_PATIENCE: Duration = Duration::from_micros(100);
+
+/// A group that no session waits for stays open for some syncs' time, so that the next mail's commit carries it along. With
+/// so many jobs it is large enough, and the deciders that wait for it should go on.
+const CARRIED_SYNCS: u32 = 20;
+const CARRIED_JOBS: usize = 16;
 
 /// Counters of the writer, for metrics and tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,7 +150,7 @@ impl Thread {
                 self.queue.refuse_waiting(&StoreError::Full);
                 continue;
             }
-            let mut group = Group::new(patience(self.counters.mean_sync()));
+            let mut group = Group::new(Patience::of(self.counters.mean_sync()));
             let ended = self.commit(&mut group);
             if let Err(why @ StoreError::InDoubt(_)) = &ended {
                 self.queue.stop(why.clone());
@@ -220,12 +226,12 @@ struct Group {
     from_sessions: usize,
     /// The most sessions that were between DATA and its reply since the group was opened.
     senders: usize,
-    patience: Duration,
+    patience: Patience,
     waits_until: Option<Instant>,
 }
 
 impl Group {
-    fn new(patience: Duration) -> Self {
+    fn new(patience: Patience) -> Self {
         let done = Vec::with_capacity(GROUP_JOBS);
         Self { opened: Instant::now(), done, from_sessions: 0, senders: 0, patience, waits_until: None }
     }
@@ -244,19 +250,35 @@ impl Group {
     /// about to send the next mail.
     fn patience_left(&mut self, in_data: usize, now: Instant) -> Duration {
         self.senders = self.senders.max(in_data);
-        if self.patience.is_zero() || self.from_sessions >= self.senders {
+        if self.from_sessions == 0 && self.done.len() < CARRIED_JOBS {
+            return (self.opened + self.patience.without_sessions).saturating_duration_since(now);
+        }
+        if self.patience.for_sessions.is_zero() || self.from_sessions >= self.senders {
             return Duration::ZERO;
         }
-        let until = *self.waits_until.get_or_insert(now + self.patience);
+        let until = *self.waits_until.get_or_insert(now + self.patience.for_sessions);
         until.min(self.opened + GROUP_TIME).saturating_duration_since(now)
     }
 }
 
-/// How long it pays to wait for more jobs, from how long a sync takes.
-fn patience(mean_sync: Duration) -> Duration {
-    match mean_sync / 4 {
-        short if short < SHORTEST_PATIENCE => Duration::ZERO,
-        long => long.min(LONGEST_PATIENCE),
+/// How long it pays to wait for more jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Patience {
+    /// While a session waits for its reply, and others are sending.
+    for_sessions: Duration,
+    /// While no session waits.
+    without_sessions: Duration,
+}
+
+impl Patience {
+    /// From how long a sync takes.
+    fn of(mean_sync: Duration) -> Self {
+        let worth_a_timer = |wait: Duration| if wait < SHORTEST_PATIENCE { Duration::ZERO } else { wait };
+        let without_sessions = match worth_a_timer(mean_sync) {
+            Duration::ZERO => Duration::ZERO,
+            sync => (sync * CARRIED_SYNCS).min(GROUP_TIME),
+        };
+        Self { for_sessions: worth_a_timer(mean_sync / 4).min(LONGEST_PATIENCE), without_sessions }
     }
 }
 

@@ -78,9 +78,13 @@ fn a_commit_that_fails_with_the_transaction_standing_is_no_doubt() {
     checkpointer.stop();
 }
 
+fn for_sessions(wait: Duration) -> Group {
+    Group::new(Patience { for_sessions: wait, ..Patience::default() })
+}
+
 #[test]
-fn the_wait_is_a_quarter_of_a_sync_within_bounds() {
-    let check = |sync, expected| assert_eq!(patience(sync), expected, "{sync:?}");
+fn the_wait_for_sessions_is_a_quarter_of_a_sync_within_bounds() {
+    let check = |sync, expected| assert_eq!(Patience::of(sync).for_sessions, expected, "{sync:?}");
     check(Duration::ZERO, Duration::ZERO);
     check(MS / 10, Duration::ZERO);
     check(2 * MS, MS / 2);
@@ -89,9 +93,23 @@ fn the_wait_is_a_quarter_of_a_sync_within_bounds() {
 }
 
 #[test]
+fn jobs_that_no_session_waits_for_are_carried_along_unless_a_sync_costs_nothing() {
+    let check = |sync, expected| assert_eq!(Patience::of(sync).without_sessions, expected, "{sync:?}");
+    check(MS / 20, Duration::ZERO);
+    check(MS / 5, 4 * MS);
+    check(8 * MS, GROUP_TIME);
+
+    let mut group = Group::new(Patience::of(MS / 5));
+    assert_eq!(group.patience_left(0, group.opened + MS), 3 * MS);
+    assert_eq!(group.patience_left(0, group.opened + 4 * MS), Duration::ZERO);
+    group.from_sessions = 1;
+    assert_eq!(group.patience_left(1, group.opened), Duration::ZERO, "a session must not wait for them");
+}
+
+#[test]
 fn the_writer_waits_only_for_sessions_that_are_sending() {
     let check = |from_sessions, in_data, expected| {
-        let mut group = Group::new(2 * MS);
+        let mut group = for_sessions(2 * MS);
         group.from_sessions = from_sessions;
         assert_eq!(group.patience_left(in_data, group.opened), expected, "{from_sessions} of {in_data}");
     };
@@ -99,24 +117,25 @@ fn the_writer_waits_only_for_sessions_that_are_sending() {
     check(1, 2, 2 * MS);
     check(5, 5, Duration::ZERO);
     check(0, 0, Duration::ZERO);
-    check(0, 1, 2 * MS);
 }
 
 #[test]
 fn the_wait_ends_when_its_time_is_over_and_with_the_time_of_the_group() {
-    let mut group = Group::new(2 * MS);
+    let mut group = for_sessions(2 * MS);
+    group.from_sessions = 1;
     let opened = group.opened;
-    assert_eq!(group.patience_left(1, opened + MS), 2 * MS);
-    assert_eq!(group.patience_left(1, opened + 2 * MS), MS);
-    assert_eq!(group.patience_left(1, opened + 3 * MS), Duration::ZERO);
-    let mut late = Group::new(2 * MS);
+    assert_eq!(group.patience_left(2, opened + MS), 2 * MS);
+    assert_eq!(group.patience_left(2, opened + 2 * MS), MS);
+    assert_eq!(group.patience_left(2, opened + 3 * MS), Duration::ZERO);
+    let mut late = for_sessions(2 * MS);
+    late.from_sessions = 1;
     let opened = late.opened;
-    assert_eq!(late.patience_left(1, opened + 4 * MS), MS);
+    assert_eq!(late.patience_left(2, opened + 4 * MS), MS);
 }
 
 #[test]
 fn sessions_answered_a_moment_ago_are_waited_for_until_their_next_mail() {
-    let mut group = Group::new(2 * MS);
+    let mut group = for_sessions(2 * MS);
     let opened = group.opened;
     group.from_sessions = 1;
     assert_eq!(group.patience_left(2, opened), 2 * MS);
@@ -127,6 +146,7 @@ fn sessions_answered_a_moment_ago_are_waited_for_until_their_next_mail() {
 
 #[test]
 fn no_patience_means_no_wait() {
-    let mut group = Group::new(Duration::ZERO);
+    let mut group = for_sessions(Duration::ZERO);
+    group.from_sessions = 1;
     assert_eq!(group.patience_left(50, group.opened), Duration::ZERO);
 }
