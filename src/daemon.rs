@@ -26,6 +26,8 @@ use crate::pipeline::{Account, Pipeline, key_ring};
 use crate::smtp::listener::{self, ListenerConfig};
 use crate::smtp::policy::{Limits, Recipients, SessionConfig};
 use crate::smtp::{Accept, Refused};
+use crate::spool::Spool;
+use crate::spool::door::{Door, ENTRANCE, Reception};
 use crate::store::outbox::Budget;
 use crate::store::{AcceptError, KeyFile, Options, Store};
 use crate::telemetry;
@@ -113,6 +115,7 @@ async fn serve(
     let stop_mailer = CancellationToken::new();
     let mut gates = tokio::task::JoinSet::new();
     let mut names = Vec::new();
+    let gate = Arc::new(Gate { store: pipeline.store.clone() });
     for settings in &config.listeners {
         let bound = listener::bind(settings.address, listener::BACKLOG)
             .map_err(|error| format!("cannot listen on {}: {error}", settings.address))?;
@@ -123,8 +126,7 @@ async fn serve(
         }
         let entrance = Entrance { name: settings.name.clone(), trust: settings.trust.clone() };
         let listener_config = Arc::new(listener_config(config, entrance, &pipeline.clock)?);
-        let gate = Arc::new(Gate { store: pipeline.store.clone() });
-        gates.spawn(listener::run(bound, listener_config, gate, shutdown.clone()));
+        gates.spawn(listener::run(bound, listener_config, Arc::clone(&gate), shutdown.clone()));
     }
     for warning in config.warnings() {
         telemetry::config_warning(&warning);
@@ -134,6 +136,7 @@ async fn serve(
         Workers::start(pipeline, deciders, suspects).map_err(|error| trouble("the deciders", error))?;
     let controls = control::serve(&config.data, pipeline.clone(), shutdown.clone())
         .map_err(|error| trouble("the control socket", error))?;
+    let door = door(config, pipeline, gate).map_err(|error| trouble("the entrance of `deliver`", error))?;
     let mailer = mailer(config, pipeline);
     let mailing = tokio::spawn({
         let stop = stop_mailer.clone();
@@ -151,6 +154,7 @@ async fn serve(
     control::wake(&config.data);
     while gates.join_next().await.is_some() {}
     let stopped = tokio::task::spawn_blocking(move || {
+        door.close();
         workers.stop();
         drop(controls.join());
     });
@@ -160,6 +164,28 @@ async fn serve(
     let pending = pipeline.store.books(crate::store::Depth::Books).map_or(0, |books| books.pending);
     telemetry::daemon_stopped(pending);
     Ok(())
+}
+
+/// The entrance of `postern deliver`: its mail passes the gate that SMTP passes.
+fn door(config: &Config, pipeline: &Pipeline, gate: Arc<Gate>) -> std::io::Result<Door> {
+    if config.deliver == TrustSource::Upstream {
+        telemetry::entrance_trusted(ENTRANCE);
+    }
+    let recipients = recipients(&config.settings).map_err(std::io::Error::other)?;
+    let support = config.settings.support_addresses.first().map(|support| support.address.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let reception = Reception {
+        store: pipeline.store.clone(),
+        clock: pipeline.clock.clone(),
+        trust: config.deliver.clone(),
+        recipient: support.unwrap_or(recipients.postmaster),
+        max_message_size: config.server.max_message_size,
+        keep: Arc::new(move |envelope, raw| {
+            let kept = runtime.block_on(gate.accept(envelope, raw));
+            kept.map_err(|refused| refused.to_string())
+        }),
+    };
+    Door::open(Spool::open(&config.spool_directory())?, reception)
 }
 
 /// SIGTERM and SIGINT, caught from now on.

@@ -101,7 +101,7 @@ fn the_people_of_the_tour_are_there() {
 fn every_commented_out_setting_of_the_sample_is_at_its_default() {
     let text = fs::read_to_string(SAMPLE).unwrap();
     // Examples of what has no default: whose word counts, where to send.
-    let examples = ["authserv_id", "relays", "username", "password_file", "ca_file", "host = "];
+    let examples = ["authserv_id", "relays", "spool", "username", "password_file", "ca_file", "host = "];
     let without_examples: String = uncommented(&text)
         .lines()
         .filter(|line| !examples.iter().any(|example| line.starts_with(example)))

@@ -14,7 +14,9 @@ use crate::domain::people::People;
 use crate::domain::settings::{AccountSettings, Settings, SupportAddress};
 
 use super::document::{ConfigError, Source};
-use super::file::{Delivery, File, Listener, SmarthostFile, SupportEntry, Trust, TrustEntry, unplaced};
+use super::file::{
+    Deliver, Delivery, File, Listener, SmarthostFile, SupportEntry, Trust, TrustEntry, unplaced,
+};
 use super::locale;
 use super::{
     CertificateAuthority, Config, Credentials, DeliveryConfig, ListenerSettings, Secret, Smarthost, TlsMode,
@@ -56,7 +58,8 @@ impl File {
             },
             server,
             listeners: check.listeners(self.listeners),
-            deliver: check.trust(DELIVER, self.deliver),
+            spool: self.deliver.spool.clone(),
+            deliver: check.deliver(self.deliver),
             delivery: check.delivery(self.delivery),
             data: self.store.directory,
             deciders: self.pipeline.deciders,
@@ -132,6 +135,11 @@ impl Check<'_> {
             listeners.push(ListenerSettings { name, address, trust });
         }
         listeners
+    }
+
+    fn deliver(&mut self, deliver: Deliver) -> TrustSource {
+        let Deliver { trust, authserv_id, relays, .. } = deliver;
+        self.trust(DELIVER, TrustEntry { trust, authserv_id, relays })
     }
 
     fn trust(&mut self, table: &str, entry: TrustEntry) -> TrustSource {

@@ -36,7 +36,7 @@ pub(super) struct File {
     #[serde(with = "Notifications")]
     pub(super) notifications: NotificationSettings,
     pub(super) server: ServerConfig,
-    pub(super) deliver: TrustEntry,
+    pub(super) deliver: Deliver,
     pub(super) delivery: Delivery,
     pub(super) store: Store,
     pub(super) pipeline: Pipeline,
@@ -125,8 +125,18 @@ pub(super) struct Listener {
     pub(super) relays: Vec<Spanned<Network>>,
 }
 
+/// The `deliver` command as an entrance.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct Deliver {
+    pub(super) spool: Option<PathBuf>,
+    pub(super) trust: Option<Spanned<Trust>>,
+    pub(super) authserv_id: Option<Spanned<String>>,
+    pub(super) relays: Vec<Spanned<Network>>,
+}
+
+/// What an entrance may be believed.
+#[derive(Debug)]
 pub(super) struct TrustEntry {
     pub(super) trust: Option<Spanned<Trust>>,
     pub(super) authserv_id: Option<Spanned<String>>,
@@ -205,7 +215,7 @@ impl Default for File {
             tickets: TicketSettings::default(),
             notifications: NotificationSettings::default(),
             server: ServerConfig::default(),
-            deliver: TrustEntry::default(),
+            deliver: Deliver::default(),
             delivery: Delivery::default(),
             store: Store::default(),
             pipeline: Pipeline::default(),
@@ -273,7 +283,7 @@ impl From<&Config> for File {
             tickets: config.settings.tickets.clone(),
             notifications: config.settings.notifications.clone(),
             server: config.server.clone(),
-            deliver: trust_entry(&config.deliver),
+            deliver: deliver_entry(config),
             delivery: Delivery {
                 directory: config.delivery.directory.clone().map(unplaced),
                 retry_days: config.delivery.retry_days,
@@ -305,6 +315,11 @@ fn listener_entry(listener: &ListenerSettings) -> Listener {
         authserv_id,
         relays,
     }
+}
+
+fn deliver_entry(config: &Config) -> Deliver {
+    let TrustEntry { trust, authserv_id, relays } = trust_entry(&config.deliver);
+    Deliver { spool: config.spool.clone(), trust, authserv_id, relays }
 }
 
 fn smarthost_entry(smarthost: &Smarthost) -> SmarthostFile {
