@@ -38,6 +38,7 @@ const OUTBOX_ID: (&str, &str) = ("outbox.id", "the row of the outbox");
 const TICKET_ID: (&str, &str) = ("ticket.id", "the ticket");
 const RECIPIENT: (&str, &str) = ("recipient", "the recipient, masked: `r***@example.net`");
 const ATTEMPT: (&str, &str) = ("attempt", "which try it was, from 1");
+const CLIENT: (&str, &str) = ("client", "the client's IP address, which a Unix socket has not");
 const DURATION: (&str, &str) = ("duration_us", "how long it took, in microseconds");
 
 /// Every event, in the order of a mail's life.
@@ -69,17 +70,40 @@ pub const EVENTS: &[EventDefinition] = &[
         meaning: "An SMTP connection ended.",
         fields: &[
             ("entrance", "the listener's name"),
-            ("client", "the client's IP address"),
+            CLIENT,
             ("mails", "mails that were accepted"),
             ("refused", "whole mails that could not be kept and were answered 4xx"),
             (
                 "reason",
-                "how it ended: `quit`, `client_left`, `timed_out`, `too_many_errors`, `too_many_commands`, \
-                 `too_many_connections`, `client_does_not_read`, `connection_lost`, `shutdown`, `cut_off` or \
-                 `panicked`",
+                "how it ended: `quit`, `client_left`, `client_does_not_read`, `connection_lost`, `tls_failed`, \
+                 `bad_proxy_header`, `shutdown`, `cut_off`, `panicked`, or the refusal that ended it, as \
+                 `timed_out` or `too_many_connections`",
             ),
+            ("error", "what failed, if it ended by a failure"),
             DURATION,
         ],
+    },
+    EventDefinition {
+        name: "smtp.refused",
+        level: "info",
+        meaning: "A client ran into a limit, or a command or mail of its was refused.",
+        fields: &[
+            ("entrance", "the listener's name"),
+            CLIENT,
+            ("refusal", "what it was refused for: a name that stays"),
+        ],
+    },
+    EventDefinition {
+        name: "tls.reloaded",
+        level: "info",
+        meaning: "After SIGHUP a listener shows the certificate that its files hold now.",
+        fields: &[("entrance", "the listener's name")],
+    },
+    EventDefinition {
+        name: "tls.reload_failed",
+        level: "error",
+        meaning: "After SIGHUP a listener's certificate could not be read. It goes on showing the one it had.",
+        fields: &[("entrance", "the listener's name"), ("error", "which file is at fault, and how")],
     },
     EventDefinition {
         name: "smtp.accept_failed",
@@ -234,24 +258,41 @@ pub fn entrance_trusted(entrance: &str) {
 #[derive(Clone, Copy, Debug)]
 pub struct SessionEvent<'a> {
     pub entrance: &'a str,
-    pub client: IpAddr,
+    /// None of a Unix socket.
+    pub client: Option<IpAddr>,
     pub mails: u64,
     /// Whole mails that were answered 4xx.
     pub refused: u64,
     pub reason: &'a str,
+    pub error: Option<&'a str>,
     pub duration: Duration,
 }
 
 pub fn smtp_session(event: &SessionEvent<'_>) {
     info!(
         entrance = event.entrance,
-        client = %event.client,
+        client = event.client.map(display),
         mails = event.mails,
         refused = event.refused,
         reason = event.reason,
+        error = event.error,
         duration_us = micros(event.duration),
         "smtp.session"
     );
+}
+
+/// A limit that a client ran into, or a command or mail of its that was refused. `refusal` is a stable name.
+pub fn smtp_refused(entrance: &str, client: Option<IpAddr>, refusal: &str) {
+    info!(entrance, client = client.map(display), refusal, "smtp.refused");
+}
+
+/// A listener shows another certificate from now on.
+pub fn tls_reloaded(entrance: &str) {
+    info!(entrance, "tls.reloaded");
+}
+
+pub fn tls_reload_failed(entrance: &str, error: &str) {
+    error!(entrance, error, "tls.reload_failed");
 }
 
 pub fn smtp_accept_failed(entrance: &str, wait: Duration, error: &str) {

@@ -17,6 +17,8 @@ pub struct Daemon {
     child: Child,
     /// Where its first listener is.
     pub address: SocketAddr,
+    /// Names and endpoints of all its listeners, as the log has them.
+    pub listeners: String,
     /// From the start of the process until it was ready.
     pub start_time: Duration,
     log: Receiver<Value>,
@@ -25,7 +27,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub(super) fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let started = Instant::now();
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -39,9 +41,10 @@ impl Daemon {
         });
         let mut early = VecDeque::new();
         let event = next(&log, "daemon.started", &mut early);
-        let listeners = event["listeners"].as_str().unwrap();
+        let listeners = event["listeners"].as_str().unwrap().to_owned();
         let address = listeners.split([' ', ',']).nth(1).unwrap().parse().unwrap();
-        Self { child, address, start_time: started.elapsed(), log, early: RefCell::new(early) }
+        let early = RefCell::new(early);
+        Self { child, address, listeners, start_time: started.elapsed(), log, early }
     }
 
     pub fn connect(&self) -> Client {
@@ -70,10 +73,17 @@ impl Daemon {
         self.child.wait().unwrap();
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(status.success());
+        self.signal("TERM");
+    }
+
+    pub fn signal(&self, name: &str) {
+        let arguments = [format!("-{name}"), self.id().to_string()];
+        assert!(Command::new("kill").args(arguments).status().unwrap().success());
     }
 
     /// Waits for its end.
