@@ -78,6 +78,11 @@ impl Desk {
         Daemon::start(self.command(&["serve", "--listen", address]))
     }
 
+    /// Starts it with all listeners of the configuration.
+    pub fn start_as_configured(&self) -> Daemon {
+        Daemon::start(self.command(&["serve"]))
+    }
+
     /// Takes a mail in and decides it in this process, which sends nothing: what is promised waits for a daemon.
     pub fn decide_here(&self, sender: &str, mail: &str) {
         let config = postern::config::load(Some(&self.config("postern.toml"))).unwrap();
