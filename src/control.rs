@@ -11,19 +11,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::domain::ids::{CommentId, OutboxId, SuspendedId};
-use crate::domain::mail::Envelope;
+use crate::domain::ids::{CommentId, JournalId, OutboxId, SuspendedId};
 use crate::pipeline::{Pipeline, Undone};
 
 /// What can be asked of the process that holds the data directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// Take a mail in; `raw` is base64.
-    Deliver {
-        envelope: Box<Envelope>,
-        raw: String,
-    },
     RecoverSuspended {
         id: i64,
     },
@@ -31,6 +25,9 @@ pub enum Request {
         id: i64,
     },
     RetryOutbox {
+        id: i64,
+    },
+    RetryFailed {
         id: i64,
     },
     /// Turn a public comment into an internal note; mails that hold it and still wait are not sent.
@@ -81,10 +78,10 @@ fn converse(mut stream: UnixStream, request: &Request) -> std::io::Result<Reply>
 #[must_use]
 pub fn execute(pipeline: &Pipeline, request: Request) -> Reply {
     let done = match request {
-        Request::Deliver { envelope, raw } => pipeline.deliver(&envelope, &raw),
         Request::RecoverSuspended { id } => pipeline.recover(SuspendedId(id)),
         Request::DeleteSuspended { id } => pipeline.delete_suspended(SuspendedId(id)),
         Request::RetryOutbox { id } => pipeline.retry_outbox(OutboxId(id)),
+        Request::RetryFailed { id } => pipeline.retry_failed(JournalId(id)),
         Request::MakeCommentPrivate { id } => pipeline.make_comment_private(CommentId(id)),
         Request::RotateKey => pipeline.rotate_key(),
         Request::RevokeKey { id } => pipeline.revoke_key(id),

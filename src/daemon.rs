@@ -25,6 +25,8 @@ use crate::outbox::compose::Letterhead;
 use crate::pipeline::workers::{self, Workers};
 use crate::pipeline::{Account, Pipeline, key_ring};
 use crate::smtp::{Accept, Refused, listener};
+use crate::spool::Spool;
+use crate::spool::door::{Door, ENTRANCE, Reception};
 use crate::store::outbox::Budget;
 use crate::store::{AcceptError, DataGuard, KeyFile, Options, Store};
 use crate::telemetry;
@@ -117,6 +119,7 @@ async fn serve(
     let stop_mailer = CancellationToken::new();
     let mut gates = tokio::task::JoinSet::new();
     let mut names = Vec::new();
+    let gate = Arc::new(Gate { store: pipeline.store.clone() });
     let (opened, certificates) = listeners::open(config, &pipeline.clock, handed_over)?;
     for Opened { place, socket, config } in opened {
         names.push(place);
@@ -124,8 +127,7 @@ async fn serve(
         if entrance.trust == TrustSource::Upstream {
             telemetry::entrance_trusted(&entrance.name);
         }
-        let gate = Arc::new(Gate { store: pipeline.store.clone() });
-        gates.spawn(listener::run(socket, Arc::new(config), gate, shutdown.clone()));
+        gates.spawn(listener::run(socket, Arc::new(config), Arc::clone(&gate), shutdown.clone()));
     }
     for warning in config.warnings() {
         telemetry::config_warning(&warning);
@@ -135,6 +137,7 @@ async fn serve(
         Workers::start(pipeline, deciders, suspects).map_err(|error| trouble("the deciders", error))?;
     let controls = control::serve(&config.data, pipeline.clone(), shutdown.clone())
         .map_err(|error| trouble("the control socket", error))?;
+    let door = door(config, pipeline, gate).map_err(|error| trouble("the entrance of `deliver`", error))?;
     let mailer = mailer(config, pipeline);
     let mailing = tokio::spawn({
         let stop = stop_mailer.clone();
@@ -156,6 +159,7 @@ async fn serve(
     control::wake(&config.data);
     while gates.join_next().await.is_some() {}
     let stopped = tokio::task::spawn_blocking(move || {
+        door.close();
         workers.stop();
         drop(controls.join());
     });
@@ -166,6 +170,28 @@ async fn serve(
     let pending = pipeline.store.books(crate::store::Depth::Books).map_or(0, |books| books.pending);
     telemetry::daemon_stopped(pending);
     Ok(())
+}
+
+/// The entrance of `postern deliver`: its mail passes the gate that SMTP passes.
+fn door(config: &Config, pipeline: &Pipeline, gate: Arc<Gate>) -> std::io::Result<Door> {
+    if config.deliver == TrustSource::Upstream {
+        telemetry::entrance_trusted(ENTRANCE);
+    }
+    let support = config.settings.support_addresses.first();
+    let support = support.ok_or_else(|| std::io::Error::other("there is no support address"))?;
+    let runtime = tokio::runtime::Handle::current();
+    let reception = Reception {
+        store: pipeline.store.clone(),
+        clock: pipeline.clock.clone(),
+        trust: config.deliver.clone(),
+        recipient: support.address.clone(),
+        max_message_size: config.server.max_message_size,
+        keep: Arc::new(move |envelope, raw| {
+            let kept = runtime.block_on(gate.accept(envelope, raw));
+            kept.map_err(|refused| refused.to_string())
+        }),
+    };
+    Door::open(Spool::open(&config.spool_directory())?, reception)
 }
 
 /// The signals that are for us, caught from now on.

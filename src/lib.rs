@@ -27,11 +27,12 @@
 //! | `smtp`, `store` | `domain`, `telemetry` |
 //! | `config` | `domain`, `telemetry`, `rules`, `commands`, `template` |
 //! | `mailer` | `domain`, `telemetry`, `clock`, `store`, `outbox` |
+//! | `spool` | `domain`, edges |
 //! | `pipeline` | `domain`, core, order, edges |
 //! | `control` | `domain`, edges, `pipeline` |
-//! | `daemon` | `domain`, core, order, edges, `pipeline`, `control` |
+//! | `daemon` | `domain`, core, order, edges, `pipeline`, `control`, `spool` |
 //! | `scenario` | `domain`, core, order, edges, `pipeline`, `daemon` |
-//! | `cli` | `domain`, core, order, edges, `pipeline`, `control`, `daemon`, `scenario` |
+//! | `cli` | `domain`, core, order, edges, `pipeline`, `control`, `spool`, `daemon`, `scenario` |
 //!
 //! *Core* are the modules from `message` to `outbox`: pure, and strangers to one another. *Order* are `intake` and
 //! `update`, which alone know in which order the core is asked. *Edges* are `clock`, `telemetry`, `smtp`, `store`,
@@ -69,3 +70,4 @@ pub mod control;
 pub mod daemon;
 pub mod pipeline;
 pub mod scenario;
+pub mod spool;

@@ -18,6 +18,7 @@ use crate::domain::address::Address;
 use crate::domain::ids::{CommentId, JournalId, OutboxId, TicketId};
 use crate::domain::mail::MessageId;
 use crate::domain::snapshot::SenderTrust;
+use crate::domain::time::Timestamp;
 
 /// The environment variable that says how much is logged.
 pub const FILTER_VARIABLE: &str = "POSTERN_LOG";
@@ -115,6 +116,27 @@ pub const EVENTS: &[EventDefinition] = &[
         ],
     },
     EventDefinition {
+        name: "deliver.kept",
+        level: "info",
+        meaning: "A mail that `postern deliver` handed over is in the journal.",
+        fields: &[
+            ("journal.id", "the accepted mail"),
+            ("file", "the file of the spool it waited in, if no daemon ran when it was handed over"),
+        ],
+    },
+    EventDefinition {
+        name: "deliver.refused",
+        level: "warn",
+        meaning: "A mail that `postern deliver` handed over could not be kept; the mail server was told to try again.",
+        fields: &[("error", "why")],
+    },
+    EventDefinition {
+        name: "spool.left",
+        level: "error",
+        meaning: "A file of the spool is left there for a person. Told once by each start.",
+        fields: &[("file", "its name without the ending `.mail`"), ("error", "why")],
+    },
+    EventDefinition {
         name: "message.decided",
         level: "info",
         meaning: "An accepted mail was decided, and what became of it is committed. One for each mail.",
@@ -140,6 +162,18 @@ pub const EVENTS: &[EventDefinition] = &[
         level: "error",
         meaning: "A mail could not be decided. It is kept; `postern audit` counts it.",
         fields: &[("journal.id", "the accepted mail"), ATTEMPT, ("error", "what went wrong")],
+    },
+    EventDefinition {
+        name: "message.retried",
+        level: "info",
+        meaning: "A person had a failed mail tried again (`postern failed retry`).",
+        fields: &[("journal.id", "the accepted mail")],
+    },
+    EventDefinition {
+        name: "message.parked",
+        level: "info",
+        meaning: "A mail waits for a failed one that it refers to, or for a mail that does.",
+        fields: &[("journal.id", "the accepted mail"), ("until", "when it is decided at the latest")],
     },
     EventDefinition {
         name: "outbox.sent",
@@ -297,6 +331,27 @@ pub fn message_decided(event: &DecidedEvent<'_>) {
         duration_us = micros(event.duration),
         "message.decided"
     );
+}
+
+/// `file` is where in the spool it waited.
+pub fn deliver_kept(journal: JournalId, file: Option<&str>) {
+    info!(journal.id = journal.0, file, "deliver.kept");
+}
+
+pub fn deliver_refused(error: &str) {
+    warn!(error, "deliver.refused");
+}
+
+pub fn spool_left(file: &str, error: &str) {
+    error!(file, error, "spool.left");
+}
+
+pub fn message_retried(journal: JournalId) {
+    info!(journal.id = journal.0, "message.retried");
+}
+
+pub fn message_parked(journal: JournalId, until: Timestamp) {
+    info!(journal.id = journal.0, until = until.rfc3339(), "message.parked");
 }
 
 pub fn message_failed(journal: JournalId, attempt: u32, error: &str) {

@@ -61,7 +61,12 @@ fn log_every_event() {
         triggers: &["notify-assignee".to_owned()],
         duration: second,
     });
+    deliver_kept(JournalId(1), Some("00001795255920000000-4f"));
+    deliver_refused("the disk is full");
+    spool_left("00001795255920000000-4f", "found something else, expected a file");
     message_failed(JournalId(1), 3, "crashed");
+    message_retried(JournalId(1));
+    message_parked(JournalId(1), Timestamp(1_795_255_920_000_000));
     outbox_sent(&outbox, second);
     outbox_retry(&outbox, second, "connection refused");
     outbox_dead(&outbox, "550 no such user");

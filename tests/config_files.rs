@@ -109,6 +109,7 @@ fn every_commented_out_setting_of_the_sample_is_at_its_default() {
         "proxies",
         "authserv_id",
         "relays",
+        "spool",
         "[[listeners.logins]]",
         "username",
         "password_file",

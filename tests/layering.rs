@@ -37,11 +37,12 @@ const TABLE: &[(&str, &str)] = &[
     ("store", "domain telemetry"),
     ("mailer", "domain telemetry clock store outbox"),
     // Shell.
+    ("spool", "domain edges"),
     ("pipeline", "domain core order edges"),
     ("control", "domain edges pipeline"),
-    ("daemon", "domain core order edges pipeline control"),
+    ("daemon", "domain core order edges pipeline control spool"),
     ("scenario", "domain core order edges pipeline daemon"),
-    ("cli", "domain core order edges pipeline control daemon scenario"),
+    ("cli", "domain core order edges pipeline control spool daemon scenario"),
     ("main", "cli"),
 ];
 
@@ -50,7 +51,7 @@ const PLACES: &[(&str, &[&str], &[&str])] = &[
     ("SQL lives in the store", &["rusqlite", "SELECT ", "INSERT INTO", "DELETE FROM"], &["store"]),
     ("all time comes from the clock", &["SystemTime::now(", "Timestamp::now(", "Zoned::now("], &["clock"]),
     ("the core measures no time", &["Instant::now("], &["smtp", "store", "mailer", "pipeline"]),
-    ("the core is given its randomness", &["getrandom"], &["store", "mailer"]),
+    ("the core is given its randomness", &["getrandom"], &["store", "mailer", "spool"]),
     (
         "the core does no IO",
         &["std::fs", "std::env", "std::process", "std::thread", "tokio", "TcpStream", "UnixStream"],
@@ -62,6 +63,7 @@ const PLACES: &[(&str, &[&str], &[&str])] = &[
             "mailer",
             "pipeline",
             "control",
+            "spool",
             "daemon",
             "scenario",
             "cli",

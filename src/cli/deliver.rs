@@ -1,32 +1,37 @@
 //! `postern deliver`: the pipe transport. One mail on standard input; exit 0 means kept, 75 means try again.
 //!
+//! A mail goes to the daemon, or, when none runs, into the spool, where the next one finds it. Nothing is decided here.
+//!
 //! Any trouble is temporary: a mail server that gets another code would bounce the mail to a customer for a mistake that
-//! an operator can mend.
+//! an operator can mend. One that is stopped after the mail was kept, and before it was told, hands the mail over again;
+//! duplicate detection is for that.
 
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::output::{self, Exit, Failure};
 use super::{Place, world};
 use crate::clock::Clock;
-use crate::control::{Reply, Request};
 use crate::domain::address::Address;
-use crate::domain::ids::JournalId;
-use crate::domain::mail::{Entrance, Envelope};
-use crate::pipeline::Pipeline;
+use crate::spool::{Answer, Letter, Spool};
+
+/// What Postfix says for the null reverse-path unless told otherwise (`null_sender` of pipe(8)).
+const NULL_SENDER: &str = "MAILER-DAEMON";
 
 #[derive(Debug, Args)]
 pub struct Deliver {
-    /// Envelope recipient; may be given several times [default: the default support address]
-    #[arg(long = "recipient", value_name = "ADDR")]
+    /// Envelope recipient; may be given several times [default: the first support address]
+    #[arg(long = "recipient", value_name = "ADDR", allow_hyphen_values = true)]
     recipients: Vec<String>,
-    /// Envelope sender; empty for the null reverse-path of bounces
-    #[arg(long, value_name = "ADDR", default_value = "")]
+    /// Envelope sender; empty, `<>` or MAILER-DAEMON for the null reverse-path of bounces
+    #[arg(long, value_name = "ADDR", default_value = "", allow_hyphen_values = true)]
     sender: String,
+    /// What stood behind the `+` of the recipient, if the mail server has cut it off
+    #[arg(long, value_name = "EXT", default_value = "", allow_hyphen_values = true)]
+    extension: String,
     #[command(flatten)]
     place: Place,
     #[arg(long)]
@@ -34,82 +39,135 @@ pub struct Deliver {
 }
 
 pub fn run(command: &Deliver) -> Result<Exit, Failure> {
-    deliver(command).map_err(|failure| Failure { exit: Exit::TEMPORARY, ..failure })
+    let temporary = |message: String| Failure::new(Exit::TEMPORARY, message);
+    let kept = catch_unwind(AssertUnwindSafe(|| deliver(command)))
+        .map_err(|_| temporary("a fault in Postern: the mail was not kept".to_owned()))?
+        .map_err(|failure| temporary(failure.message))?;
+    if command.json {
+        // The mail is kept: that nobody reads the answer must not make the mail server send it again.
+        let _ = output::print_json(&kept);
+    }
+    Ok(Exit::OK)
 }
 
-fn deliver(command: &Deliver) -> Result<Exit, Failure> {
+fn deliver(command: &Deliver) -> Result<Value, Failure> {
     let config = world::load_config(&command.place)?;
+    let letter = Letter {
+        reverse_path: reverse_path(&command.sender)?,
+        recipients: recipients(&command.recipients, &command.extension)?,
+        raw: read(config.server.max_message_size)?,
+    };
+    let spool = Spool::open(&config.spool_directory())?;
+    match spool.hand_over(&letter) {
+        Some(Ok(Answer::Kept(journal))) => Ok(json!({ "journal": journal })),
+        Some(Ok(Answer::Trouble(why))) => Err(Failure::new(Exit::TEMPORARY, why)),
+        Some(Err(error)) => Err(Failure::new(Exit::TEMPORARY, format!("the daemon did not answer: {error}"))),
+        None => Ok(json!({ "spooled": spool.put(&letter, Clock::system().now())? })),
+    }
+}
+
+fn address(text: &str) -> Result<Address, Failure> {
+    Address::parse(text).map_err(|error| Failure::new(Exit::USAGE, error.to_string()))
+}
+
+fn reverse_path(sender: &str) -> Result<Option<Address>, Failure> {
+    match sender.trim().trim_start_matches('<').trim_end_matches('>') {
+        "" | NULL_SENDER => Ok(None),
+        sender => address(sender).map(Some),
+    }
+}
+
+/// The recipients; one without an extension gets that which the mail server has cut off.
+fn recipients(given: &[String], extension: &str) -> Result<Vec<Address>, Failure> {
+    let extended = |text: &String| {
+        let recipient = address(text)?;
+        match extension {
+            "" => Ok(recipient),
+            _ if recipient.detail().is_some() => Ok(recipient),
+            extension => address(&format!("{}+{extension}@{}", recipient.local(), recipient.domain())),
+        }
+    };
+    given.iter().map(extended).collect()
+}
+
+fn read(limit: usize) -> Result<Vec<u8>, Failure> {
     let mut raw = Vec::new();
-    std::io::stdin().lock().take(config.server.max_message_size as u64 + 1).read_to_end(&mut raw)?;
-    if raw.len() > config.server.max_message_size {
-        return Err(Failure::new(Exit::TEMPORARY, "the mail is larger than `max_message_size`"));
+    std::io::stdin().lock().take(limit as u64 + 1).read_to_end(&mut raw)?;
+    if raw.len() > limit {
+        return Err(Failure::new(
+            Exit::TEMPORARY,
+            format!("the mail is larger than `max_message_size`, {limit}"),
+        ));
     }
-    let clock = Clock::system();
-    let envelope = envelope(command, &config, &clock)?;
-    let request = Request::Deliver { envelope: Box::new(envelope), raw: BASE64.encode(&raw) };
-    let kept = match crate::control::ask(&config.data, &request) {
-        Some(Ok(Reply::Done(kept))) => kept,
-        Some(Ok(Reply::Refused(why) | Reply::Trouble(why))) => {
-            return Err(Failure::new(Exit::TEMPORARY, why));
-        }
-        Some(Err(error)) => return Err(error.into()),
-        None => here(&config, clock, request)?,
-    };
-    if command.json { output::print_json(&kept) } else { Ok(Exit::OK) }
+    Ok(as_sent(&raw))
 }
 
-fn envelope(command: &Deliver, config: &crate::config::Config, clock: &Clock) -> Result<Envelope, Failure> {
-    let parse =
-        |text: &String| Address::parse(text).map_err(|error| Failure::new(Exit::USAGE, error.to_string()));
-    let mut recipients = command.recipients.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-    if recipients.is_empty() {
-        recipients.extend(config.settings.support_addresses.first().map(|support| support.address.clone()));
+/// The mail as it came over the wire: without the mbox line that pipes put on top (RFC 4155), and with the line ends
+/// of mail where the mail server has made them the machine's (RFC 5321 §2.3.8).
+fn as_sent(piped: &[u8]) -> Vec<u8> {
+    let line_end =
+        |bytes: &[u8]| bytes.iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |at| at + 1);
+    let top = if piped.starts_with(b"From ") { line_end(piped) } else { 0 };
+    let mail = piped.get(top..).unwrap_or_default();
+    let is_local =
+        mail.get(..line_end(mail)).is_some_and(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"));
+    if !is_local {
+        return mail.to_vec();
     }
-    let sender = command.sender.trim_matches(|c| c == '<' || c == '>').to_owned();
-    Ok(Envelope {
-        entrance: Entrance { name: "deliver".to_owned(), trust: config.deliver.clone() },
-        client: None,
-        helo: None,
-        reverse_path: if sender.is_empty() { None } else { Some(parse(&sender)?) },
-        recipients,
-        accepted_at: clock.now(),
-    })
-}
-
-/// No daemon runs: keep the mail, and decide it and what else is pending, in this process.
-fn here(
-    config: &crate::config::Config,
-    clock: Clock,
-    request: Request,
-) -> Result<serde_json::Value, Failure> {
-    let pipeline = world::open(config, clock)?;
-    let reply = crate::control::execute(&pipeline, request);
-    let kept = match reply {
-        Reply::Done(kept) => kept,
-        Reply::Refused(why) | Reply::Trouble(why) => return Err(Failure::new(Exit::TEMPORARY, why)),
-    };
-    // The mail is kept: from here on nothing may ask the server to send it again.
-    while let Ok(rows) = pipeline.store.pending_after(JournalId(0), 64) {
-        let undecided = rows.iter().filter(|row| !decided(&pipeline, **row)).count();
-        if rows.is_empty() || undecided > 0 {
-            break;
+    let mut sent = Vec::with_capacity(mail.len() + mail.len() / 32);
+    for line in mail.split_inclusive(|&byte| byte == b'\n') {
+        match line.strip_suffix(b"\n") {
+            Some(text) => {
+                sent.extend_from_slice(text.strip_suffix(b"\r").unwrap_or(text));
+                sent.extend_from_slice(b"\r\n");
+            }
+            None => sent.extend_from_slice(line),
         }
     }
-    pipeline.store.close();
-    Ok(kept)
+    sent
 }
 
-/// A panic counts against the mail, as in the daemon, and does not change the exit code: the mail is kept.
-fn decided(pipeline: &Pipeline, row: JournalId) -> bool {
-    let in_work = pipeline.store.in_work(0, row);
-    let decided = catch_unwind(AssertUnwindSafe(|| match pipeline.store.entry(row) {
-        Ok(Some(entry)) => pipeline.decide_pending(&entry).is_ok(),
-        Ok(None) => true,
-        Err(_) => false,
-    }));
-    drop(in_work);
-    decided.unwrap_or_else(|_| {
-        let _ = pipeline.store.add_attempt(row, pipeline.clock.now());
-        false
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_is_kept_as_it_came_over_the_wire() {
+        let check = |piped: &str, expected: &str| {
+            assert_eq!(String::from_utf8(as_sent(piped.as_bytes())).unwrap(), expected, "{piped:?}");
+        };
+        check("A: 1\n\nx\n", "A: 1\r\n\r\nx\r\n");
+        check("A: 1\r\n\r\nx\r\n", "A: 1\r\n\r\nx\r\n");
+        check("From rita@x.example Sat Nov 21 10:12:00 2026\nA: 1\n\nx\n", "A: 1\r\n\r\nx\r\n");
+        check("From rita@x.example Sat Nov 21 10:12:00 2026\r\nA: 1\r\n\r\nx\r\n", "A: 1\r\n\r\nx\r\n");
+        check("From: rita@x.example\n\nFrom here on\n", "From: rita@x.example\r\n\r\nFrom here on\r\n");
+        check(
+            "A: 1\n\na line that came with CRLF\r\nno line end",
+            "A: 1\r\n\r\na line that came with CRLF\r\nno line end",
+        );
+        check("no line end", "no line end");
+        check("", "");
+    }
+
+    #[test]
+    fn an_extension_goes_to_recipients_that_have_none() {
+        let check = |recipient: &str, extension: &str, expected: &str| {
+            let found = recipients(&[recipient.to_owned()], extension).unwrap();
+            assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+        };
+        check("support@desk.example", "id4K2", "support+id4K2@desk.example");
+        check("support+id4K2@desk.example", "other", "support+id4K2@desk.example");
+        check("support@desk.example", "", "support@desk.example");
+        assert!(recipients(&["support@desk.example".to_owned()], "two words").is_err());
+    }
+
+    #[test]
+    fn the_null_reverse_path_has_many_names() {
+        for sender in ["", " ", "<>", "MAILER-DAEMON"] {
+            assert_eq!(reverse_path(sender).unwrap(), None, "`{sender}`");
+        }
+        let rita = Address::parse("rita@x.example").unwrap();
+        assert_eq!(reverse_path("<rita@x.example>").unwrap(), Some(rita));
+        assert!(reverse_path("rita").is_err());
+    }
 }

@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod deliver;
 mod explain;
+mod failed;
 mod keys;
 mod outbox;
 mod output;
@@ -71,6 +72,9 @@ enum Command {
     /// Mail held for a person
     #[command(subcommand)]
     Suspended(suspended::SuspendedCommand),
+    /// Mail that could not be decided
+    #[command(subcommand)]
+    Failed(failed::FailedCommand),
     /// Mail promised and what became of it
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
@@ -109,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Privacy(PrivacyCommand::Rules) => output::print(&crate::privacy::rules_markdown()),
         Command::Ticket(command) => ticket::run(&command),
         Command::Suspended(command) => suspended::run(&command),
+        Command::Failed(command) => failed::run(&command),
         Command::Outbox(command) => outbox::run(&command),
         Command::Keys(command) => keys::run(&command),
         Command::Audit(command) => audit::run(&command),

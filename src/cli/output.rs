@@ -85,6 +85,26 @@ pub fn print_json(value: &impl Serialize) -> Result<Exit, Failure> {
     print(&text)
 }
 
+/// Bytes as they are.
+pub fn write(bytes: &[u8]) -> Result<Exit, Failure> {
+    match std::io::stdout().lock().write_all(bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(Exit::OK),
+    }
+}
+
+/// How long ago something was, in its two largest units: `3d 4h`, `12m 5s`.
+#[must_use]
+pub fn age(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let units =
+        [("d", seconds / 86_400), ("h", seconds / 3_600 % 24), ("m", seconds / 60 % 60), ("s", seconds % 60)];
+    let from = units.iter().position(|(_, count)| *count > 0).unwrap_or(3);
+    let words: Vec<_> =
+        units.iter().skip(from).take(2).map(|(unit, count)| format!("{count}{unit}")).collect();
+    words.join(" ")
+}
+
 /// What a command that writes has done: the answer for programs, or a sentence.
 pub fn done(json: bool, answer: &serde_json::Value, text: &str) -> Result<Exit, Failure> {
     if json { print_json(answer) } else { print(text) }

@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::control::{self, Reply, Request};
 use crate::daemon;
+use crate::domain::time::Timestamp;
 use crate::pipeline::{Pipeline, Undone};
 use crate::store::{Options, Store};
 
@@ -34,6 +35,11 @@ pub fn data_directory(place: &Place) -> Result<PathBuf, Failure> {
 pub fn read_only(place: &Place) -> Result<Store, Failure> {
     let data = data_directory(place)?;
     Store::open_read_only(&data).map_err(|error| Failure::new(Exit::NO, error.to_string()))
+}
+
+/// What time it is, for ages.
+pub fn now() -> Timestamp {
+    Clock::system().now()
 }
 
 /// The pipeline in this process, which then holds the data directory.

@@ -14,7 +14,7 @@ use crate::domain::people::People;
 use crate::domain::settings::{AccountSettings, Settings, SupportAddress};
 
 use super::document::{ConfigError, Source};
-use super::file::{Delivery, File, SmarthostFile, SupportEntry, Trust, TrustEntry, unplaced};
+use super::file::{Deliver, Delivery, File, SmarthostFile, SupportEntry, Trust, TrustEntry, unplaced};
 use super::locale;
 use super::{CertificateAuthority, Config, Credentials, DeliveryConfig, Secret, Smarthost, TlsMode};
 
@@ -55,7 +55,8 @@ impl File {
             },
             server,
             listeners: check.listeners(self.listeners),
-            deliver: check.trust(DELIVER, self.deliver),
+            spool: self.deliver.spool.clone(),
+            deliver: check.deliver(self.deliver),
             delivery: check.delivery(self.delivery),
             data: self.store.directory,
             deciders: self.pipeline.deciders,
@@ -108,6 +109,11 @@ impl Check<'_> {
             takes_suffix: entry.takes_suffix,
         };
         entries.into_iter().map(support).collect()
+    }
+
+    fn deliver(&mut self, deliver: Deliver) -> TrustSource {
+        let Deliver { trust, authserv_id, relays, .. } = deliver;
+        self.trust(DELIVER, TrustEntry { trust, authserv_id, relays })
     }
 
     pub(super) fn trust(&mut self, table: &str, entry: TrustEntry) -> TrustSource {

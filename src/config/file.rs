@@ -36,7 +36,7 @@ pub(super) struct File {
     #[serde(with = "Notifications")]
     pub(super) notifications: NotificationSettings,
     pub(super) server: ServerConfig,
-    pub(super) deliver: TrustEntry,
+    pub(super) deliver: Deliver,
     pub(super) delivery: Delivery,
     pub(super) store: Store,
     pub(super) pipeline: Pipeline,
@@ -112,8 +112,18 @@ pub(super) struct Notifications {
     pub(super) budget_per_recipient: u32,
 }
 
+/// The `deliver` command as an entrance.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct Deliver {
+    pub(super) spool: Option<PathBuf>,
+    pub(super) trust: Option<Spanned<Trust>>,
+    pub(super) authserv_id: Option<Spanned<String>>,
+    pub(super) relays: Vec<Spanned<Network>>,
+}
+
+/// What an entrance may be believed.
+#[derive(Debug)]
 pub(super) struct TrustEntry {
     pub(super) trust: Option<Spanned<Trust>>,
     pub(super) authserv_id: Option<Spanned<String>>,
@@ -185,7 +195,7 @@ impl Default for File {
             tickets: TicketSettings::default(),
             notifications: NotificationSettings::default(),
             server: ServerConfig::default(),
-            deliver: TrustEntry::default(),
+            deliver: Deliver::default(),
             delivery: Delivery::default(),
             store: Store::default(),
             pipeline: Pipeline::default(),
@@ -253,7 +263,7 @@ impl From<&Config> for File {
             tickets: config.settings.tickets.clone(),
             notifications: config.settings.notifications.clone(),
             server: config.server.clone(),
-            deliver: trust_entry(&config.deliver),
+            deliver: deliver_entry(config),
             delivery: Delivery {
                 directory: config.delivery.directory.clone().map(unplaced),
                 retry_days: config.delivery.retry_days,
@@ -274,6 +284,11 @@ fn support_entry(support: &SupportAddress) -> SupportEntry {
         name: support.name.clone(),
         takes_suffix: support.takes_suffix,
     }
+}
+
+fn deliver_entry(config: &Config) -> Deliver {
+    let TrustEntry { trust, authserv_id, relays } = trust_entry(&config.deliver);
+    Deliver { spool: config.spool.clone(), trust, authserv_id, relays }
 }
 
 fn smarthost_entry(smarthost: &Smarthost) -> SmarthostFile {

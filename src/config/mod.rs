@@ -49,6 +49,8 @@ pub struct Config {
     pub listeners: Vec<ListenerSettings>,
     /// What the `deliver` command may be believed.
     pub deliver: TrustSource,
+    /// Where `deliver` leaves mail for the daemon; none is `spool` in the data directory.
+    pub spool: Option<PathBuf>,
     pub delivery: DeliveryConfig,
     /// The data directory, if the command line names no other.
     pub data: PathBuf,
@@ -201,6 +203,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The directory between `deliver` and the daemon.
+    #[must_use]
+    pub fn spool_directory(&self) -> PathBuf {
+        self.spool.clone().unwrap_or_else(|| self.data.join("spool"))
+    }
+
     /// What is allowed and yet probably not meant.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {

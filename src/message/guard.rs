@@ -47,6 +47,14 @@ impl Source {
     }
 }
 
+/// The header fields alone, up to the limit; the rest of the message is not looked at.
+pub(super) fn head(raw: &[u8]) -> Fields {
+    let mut head = with_lf_line_ends(raw.get(..raw.len().min(MAX_HEADERS)).unwrap_or_default());
+    drop_before_headers(&mut head);
+    let end = memmem::find(&head, b"\n\n").map_or(head.len(), |at| at + 1);
+    Fields::read(head.get(..end).unwrap_or_default())
+}
+
 pub(super) fn open(raw: &[u8], defects: &mut Defects) -> Source {
     let mut raw = with_lf_line_ends(raw);
     drop_before_headers(&mut raw);

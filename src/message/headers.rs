@@ -23,9 +23,6 @@ const MAX_ID: usize = 998;
 /// The message as far as its header fields tell it.
 pub(super) fn read(fields: &Fields, from_fields: usize, defects: &mut Defects) -> InboundMessage {
     let mut message = InboundMessage {
-        message_id: fields.raw("message-id").flat_map(ids_in).next(),
-        in_reply_to: ids(fields, "in-reply-to"),
-        references: ids(fields, "references"),
         from: mailboxes(fields, "from", defects),
         from_fields,
         sender: mailboxes(fields, "sender", defects).into_iter().next(),
@@ -36,7 +33,7 @@ pub(super) fn read(fields: &Fields, from_fields: usize, defects: &mut Defects) -
         date: fields.raw("date").find_map(date),
         authentication_results: authentication_results(fields),
         received: fields.all("received").collect(),
-        ..InboundMessage::default()
+        ..thread(fields)
     };
     let delivered = ["delivered-to", "x-original-to"].map(|name| mailboxes(fields, name, defects));
     message.delivered_to = delivered.into_iter().flatten().map(|mailbox| mailbox.address).collect();
@@ -44,6 +41,16 @@ pub(super) fn read(fields: &Fields, from_fields: usize, defects: &mut Defects) -
         defects.extend(missing(&message));
     }
     message
+}
+
+/// The message's place among others, and nothing else.
+pub(super) fn thread(fields: &Fields) -> InboundMessage {
+    InboundMessage {
+        message_id: fields.raw("message-id").flat_map(ids_in).next(),
+        in_reply_to: ids(fields, "in-reply-to"),
+        references: ids(fields, "references"),
+        ..InboundMessage::default()
+    }
 }
 
 /// What a message must have and this one has not, or has too often (RFC 5322 §3.6).

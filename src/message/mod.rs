@@ -68,5 +68,12 @@ pub fn parse(raw: &[u8]) -> InboundMessage {
     message
 }
 
+/// Only what places a message among others: its own Message-ID and those it refers to. For mail that the whole of
+/// [`parse`] may have died of.
+#[must_use]
+pub fn thread(raw: &[u8]) -> InboundMessage {
+    headers::thread(&guard::head(raw))
+}
+
 #[cfg(test)]
 mod tests;

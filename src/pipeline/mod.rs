@@ -8,13 +8,14 @@ pub mod report;
 pub mod scheduler;
 pub mod workers;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::domain::fate::Fate;
-use crate::domain::ids::SuspendedId;
+use crate::domain::ids::{JournalId, SuspendedId, TicketId};
 use crate::domain::mail::InboundMessage;
 use crate::domain::plan::{Plan, Write};
 use crate::domain::rule::Trigger;
@@ -24,7 +25,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::{KeyRing, KeyState, TokenKey};
 use crate::intake::{self, Outcome, Policy};
 use crate::message;
-use crate::store::{self, KeyFile, RunError, Store, StoreError};
+use crate::store::{self, KeyFile, RunError, Store};
 use crate::telemetry;
 use crate::update;
 
@@ -70,13 +71,15 @@ pub struct Pipeline {
     account: Arc<std::sync::RwLock<Arc<Account>>>,
     /// Rung when mail was put into the outbox.
     pub outbox_bell: Arc<Notify>,
+    /// Failed mails that a person has had tried again, until the deciders take them up.
+    retried: Arc<Mutex<Vec<JournalId>>>,
 }
 
 impl Pipeline {
     #[must_use]
     pub fn new(store: Store, clock: Clock, account: Account) -> Self {
         let account = Arc::new(std::sync::RwLock::new(Arc::new(account)));
-        Self { store, clock, account, outbox_bell: Arc::new(Notify::new()) }
+        Self { store, clock, account, outbox_bell: Arc::default(), retried: Arc::default() }
     }
 
     /// The policy in force now.
@@ -106,20 +109,20 @@ impl Pipeline {
         recovers: Option<SuspendedId>,
     ) -> Result<MailReport, RunError> {
         let message = message::parse(&entry.raw);
-        self.decide_message(entry, &message, recovers, |_| Ok(()))
+        self.decide_message(entry, &message, recovers, |_| Ok::<_, RunError>(()))
     }
 
     /// As [`Pipeline::decide`], with the mail parsed before; `wait` is called before the store is asked.
     ///
     /// # Errors
-    /// As there.
-    pub fn decide_message(
+    /// As there, and those of `wait`.
+    pub fn decide_message<E: From<RunError>>(
         &self,
         entry: &JournalEntry,
         message: &InboundMessage,
         recovers: Option<SuspendedId>,
-        wait: impl FnOnce(&intake::Prepared<'_>) -> Result<(), StoreError>,
-    ) -> Result<MailReport, RunError> {
+        wait: impl FnOnce(&intake::Prepared<'_>) -> Result<(), E>,
+    ) -> Result<MailReport, E> {
         let started = std::time::Instant::now();
         let account = self.account();
         let (policy, context) = (account.policy(), account.context());
@@ -151,6 +154,26 @@ impl Pipeline {
         }
         telemetry::message_decided(&report.event(message.message_id.as_ref(), started.elapsed()));
         Ok(report)
+    }
+
+    /// The tickets that a mail names, as far as `message` was read.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn tickets_of(
+        &self,
+        entry: &JournalEntry,
+        message: &InboundMessage,
+    ) -> Result<BTreeSet<TicketId>, RunError> {
+        let account = self.account();
+        let policy = account.policy();
+        let prepared = intake::prepare(entry.id, message, &entry.envelope, None, &policy);
+        let prepared = prepared_with_salts(&self.store, prepared, &policy)?;
+        Ok(self.store.tickets_named(prepared.claims())?)
+    }
+
+    fn retried(&self) -> MutexGuard<'_, Vec<JournalId>> {
+        self.retried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What would become of a mail, against the tickets as they are; writes nothing.

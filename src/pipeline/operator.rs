@@ -1,13 +1,10 @@
 //! What operators ask for, by command line or control socket. Each answers with the JSON that `--json` prints.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use crate::domain::event::Event;
 use crate::domain::fate::{DiscardReason, Fate};
-use crate::domain::ids::{CommentId, OutboxId, SuspendedId};
-use crate::domain::mail::Envelope;
+use crate::domain::ids::{CommentId, JournalId, OutboxId, SuspendedId};
 use crate::domain::plan::{Change, Plan, Precondition, Target, Write};
 use crate::domain::snapshot::Lookup;
 use crate::domain::ticket::Visibility;
@@ -15,6 +12,7 @@ use crate::domain::token;
 use crate::domain::trace::Trace;
 use crate::store::queries;
 use crate::store::{KeyState, RenderedLate, RetryAnswer, RunError};
+use crate::telemetry;
 use crate::template;
 use crate::update;
 
@@ -30,16 +28,18 @@ pub enum Undone {
 }
 
 impl Pipeline {
-    /// Keeps a mail; who decides it is the caller's business.
+    /// Has a failed mail tried again, as if it had never been: at once if deciders run, else when they do.
     ///
     /// # Errors
-    /// `Trouble` if the store cannot keep it now: nothing was taken.
-    pub fn deliver(&self, envelope: &Envelope, raw: &str) -> Result<Value, Undone> {
-        let raw = BASE64
-            .decode(raw)
-            .map_err(|error| Undone::Refused(format!("the mail is not base64: {error}")))?;
-        let journal = self.store.accept_blocking(envelope, raw).map_err(trouble)?;
-        Ok(json!({ "journal": journal.0 }))
+    /// `Refused` if there is no such mail, or it has not failed.
+    pub fn retry_failed(&self, id: JournalId) -> Result<Value, Undone> {
+        if !self.store.retry_failed(id).map_err(trouble)? {
+            return Err(Undone::Refused(format!("mail `{id}` is not among the failed ones")));
+        }
+        telemetry::message_retried(id);
+        self.retried().push(id);
+        self.store.subscribe().ring();
+        Ok(json!({ "journal": id.0, "state": "pending" }))
     }
 
     /// Lets a held mail in: the whole list runs again with a person's word for it (reference/comment-privacy.md §11).

@@ -6,7 +6,11 @@
 //! Which tickets a mail is about is only partly known: a Message-ID may be that of a mail not yet decided. So a mail that
 //! belongs to the conversation of an earlier one takes over what that one is about.
 //!
+//! A mail that refers to a failed one gives it some time to be mended, and is parked: no decider is held up by it, and
+//! no mail but those that are tied to it.
+//!
 //! **Invariant:** a row waits for earlier rows only, so the earliest row in work waits for nobody: there is no deadlock.
+//! **Invariant:** a parked row waits until a moment that was known when it was parked, at the latest.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,6 +18,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::domain::address::{Address, Mailbox};
 use crate::domain::ids::{JournalId, TicketId};
 use crate::domain::mail::{InboundMessage, MessageId};
+use crate::domain::time::{MINUTE, Timestamp};
+
+/// How long after its acceptance a mail waits for a failed one that it refers to (DESIGN §2).
+const GRACE: i64 = 15 * MINUTE;
 
 /// What a mail shares with others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,10 +48,21 @@ impl Ties {
         }
     }
 
+    /// Of a mail of which no more is known than what names its conversation.
+    #[must_use]
+    pub fn of_conversation(message: &InboundMessage, tickets: BTreeSet<TicketId>) -> Self {
+        let whole = Self::of(message);
+        Self { thread: whole.thread, tickets, ..Self::default() }
+    }
+
     fn shares_people_with(&self, earlier: &Self) -> bool {
         !self.authors.is_disjoint(&earlier.authors)
             || !self.authors.is_disjoint(&earlier.mentioned)
             || !self.mentioned.is_disjoint(&earlier.authors)
+    }
+
+    fn is_tied_to(&self, earlier: &Self) -> bool {
+        self.shares_conversation_with(earlier) || self.shares_people_with(earlier)
     }
 
     fn shares_conversation_with(&self, earlier: &Self) -> bool {
@@ -51,11 +70,29 @@ impl Ties {
     }
 }
 
+/// Whether a mail may be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Turn {
+    Now,
+    /// Not before this moment, unless what it waits for is settled earlier. It comes up again by itself.
+    Parked(Timestamp),
+}
+
+#[derive(Debug)]
+struct Parked {
+    ties: Ties,
+    until: Timestamp,
+}
+
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<JournalId>,
     /// Rows in work; the ties are unknown until the row is parsed.
     in_work: BTreeMap<JournalId, Option<Ties>>,
+    /// Rows that were given up, even while a person has them tried again.
+    failed: BTreeMap<JournalId, Ties>,
+    parked: BTreeMap<JournalId, Parked>,
     /// Rows that were in work when the process died before. At most one of them is in work at a time, so that the next
     /// crash names the culprit.
     suspects: BTreeSet<JournalId>,
@@ -67,6 +104,27 @@ struct State {
 impl State {
     fn earlier_than(&self, row: JournalId) -> Vec<JournalId> {
         self.in_work.range(..row).map(|(id, _)| *id).collect()
+    }
+
+    /// Until when the row must be parked: for a failed row while its grace lasts, or as long as a parked one.
+    fn parked_until(&self, row: JournalId, ties: &Ties, grace: Option<Timestamp>) -> Option<Timestamp> {
+        let failed = || self.failed.range(..row).any(|(_, failed)| ties.shares_conversation_with(failed));
+        let parked = self.parked.range(..row).filter(|(_, parked)| ties.is_tied_to(&parked.ties));
+        grace.filter(|_| failed()).into_iter().chain(parked.map(|(_, parked)| parked.until)).max()
+    }
+
+    fn make_wait(&mut self, row: JournalId) {
+        let place = self.waiting.partition_point(|waiting| *waiting < row);
+        self.waiting.insert(place, row);
+    }
+
+    fn release(&mut self, is_due: impl Fn(&Parked) -> bool) {
+        let due: Vec<_> =
+            self.parked.iter().filter(|(_, parked)| is_due(parked)).map(|(row, _)| *row).collect();
+        for row in due {
+            self.parked.remove(&row);
+            self.make_wait(row);
+        }
     }
 }
 
@@ -123,9 +181,38 @@ impl Scheduler {
         if as_suspect {
             state.suspects.insert(row);
         }
-        let place = state.waiting.partition_point(|waiting| *waiting < row);
-        state.waiting.insert(place, row);
+        state.make_wait(row);
         drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Remembers a row that was given up: later ones that refer to it give it some time.
+    pub fn fail(&self, row: JournalId, ties: Ties) {
+        let mut state = self.lock();
+        state.in_work.remove(&row);
+        state.suspects.remove(&row);
+        state.failed.insert(row, ties);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Queues a row again that was given up, as a suspect. One that was never queued comes with the pending ones.
+    pub fn retry(&self, row: JournalId) {
+        let mut state = self.lock();
+        while state.in_work.contains_key(&row) {
+            state = self.wait(state);
+        }
+        if row.0 <= state.newest && !state.waiting.contains(&row) {
+            state.suspects.insert(row);
+            state.make_wait(row);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Queues the parked rows again whose time has come.
+    pub fn release(&self, now: Timestamp) {
+        self.lock().release(|parked| parked.until <= now);
         self.changed.notify_all();
     }
 
@@ -144,8 +231,8 @@ impl Scheduler {
         }
     }
 
-    /// Says what the row in work is about, and blocks until no earlier row in work ties it down. `tickets` asks the store
-    /// which tickets the mail names; it is asked again if an earlier row was settled meanwhile.
+    /// Says what the row in work is about, and blocks until no earlier row in work ties it down, or parks it. `tickets`
+    /// asks the store which tickets the mail names; it is asked again if an earlier row was settled meanwhile.
     ///
     /// # Errors
     /// If `tickets` cannot say.
@@ -153,8 +240,10 @@ impl Scheduler {
         &self,
         row: JournalId,
         mut ties: Ties,
+        (accepted_at, now): (Timestamp, Timestamp),
         tickets: impl Fn() -> Result<BTreeSet<TicketId>, E>,
-    ) -> Result<(), E> {
+    ) -> Result<Turn, E> {
+        let grace = Some(accepted_at.plus(GRACE)).filter(|grace| now < *grace);
         let mut state = self.lock();
         loop {
             while state.in_work.range(..row).any(|(_, earlier)| earlier.is_none()) {
@@ -181,19 +270,31 @@ impl Scheduler {
                 waits_for.push(earlier);
             }
         }
-        state.in_work.insert(row, Some(ties));
+        state.in_work.insert(row, Some(ties.clone()));
         self.changed.notify_all();
-        while waits_for.iter().any(|earlier| state.in_work.contains_key(earlier)) {
+        loop {
+            // Asked again each time: what this row waited for may be parked now, or have failed.
+            if let Some(until) = state.parked_until(row, &ties, grace) {
+                state.in_work.remove(&row);
+                state.parked.insert(row, Parked { ties, until });
+                self.changed.notify_all();
+                return Ok(Turn::Parked(until));
+            }
+            if !waits_for.iter().any(|earlier| state.in_work.contains_key(earlier)) {
+                return Ok(Turn::Now);
+            }
             state = self.wait(state);
         }
-        Ok(())
     }
 
-    /// The row is settled, or given up by this worker.
+    /// The row is settled.
     pub fn finish(&self, row: JournalId) {
         let mut state = self.lock();
         state.in_work.remove(&row);
         state.suspects.remove(&row);
+        if state.failed.remove(&row).is_some() {
+            state.release(|_| true);
+        }
         drop(state);
         self.changed.notify_all();
     }
@@ -204,7 +305,7 @@ impl Scheduler {
         self.changed.notify_all();
     }
 
-    /// Blocks until nothing is waiting or in work.
+    /// Blocks until nothing is waiting or in work; parked rows are left alone.
     pub fn drain(&self) {
         let mut state = self.lock();
         while !(state.stopping || state.waiting.is_empty() && state.in_work.is_empty()) {
@@ -228,6 +329,10 @@ mod tests {
     use std::time::Duration;
 
     use std::convert::Infallible;
+
+    /// Accepted, and looked at, at once.
+    const AT: (Timestamp, Timestamp) = (Timestamp(0), Timestamp(0));
+    const LATEST: Timestamp = Timestamp(GRACE);
 
     fn ties(author: &str, mentioned: &[&str], thread: &[&str]) -> Ties {
         let address = |text: &str| Address::parse(&format!("{text}@x.example")).unwrap();
@@ -266,21 +371,25 @@ mod tests {
         row: i64,
         ties: Ties,
         tickets: fn() -> Result<BTreeSet<TicketId>, Infallible>,
-    ) -> mpsc::Receiver<()> {
+    ) -> mpsc::Receiver<Turn> {
         let (tell, told) = mpsc::channel();
         let scheduler = Arc::clone(scheduler);
         std::thread::spawn(move || {
-            let Ok(()) = scheduler.wait_for_turn(JournalId(row), ties, tickets);
-            let _ = tell.send(());
+            let Ok(turn) = scheduler.wait_for_turn(JournalId(row), ties, AT, tickets);
+            let _ = tell.send(turn);
         });
         told
     }
 
-    fn has_turn(told: &mpsc::Receiver<()>) -> bool {
-        told.recv_timeout(Duration::from_secs(5)).is_ok()
+    fn answer(told: &mpsc::Receiver<Turn>) -> Option<Turn> {
+        told.recv_timeout(Duration::from_secs(5)).ok()
     }
 
-    fn waits(told: &mpsc::Receiver<()>) -> bool {
+    fn has_turn(told: &mpsc::Receiver<Turn>) -> bool {
+        answer(told) == Some(Turn::Now)
+    }
+
+    fn waits(told: &mpsc::Receiver<Turn>) -> bool {
         told.recv_timeout(Duration::from_millis(20)).is_err()
     }
 
@@ -332,15 +441,77 @@ mod tests {
             scheduler.finish(JournalId(1));
             none()
         };
-        let Ok(()) = scheduler.wait_for_turn(JournalId(2), ties("b", &[], &["2", "1"]), tickets);
+        let Ok(turn) = scheduler.wait_for_turn(JournalId(2), ties("b", &[], &["2", "1"]), AT, tickets);
+        assert_eq!(turn, Turn::Now);
         assert_eq!(asked.into_inner(), 2);
     }
 
     #[test]
     fn what_the_store_cannot_say_is_an_error() {
         let scheduler = in_work(1, &[]);
-        let answer = scheduler.wait_for_turn(JournalId(1), ties("a", &[], &[]), || Err("the disk is gone"));
+        let answer =
+            scheduler.wait_for_turn(JournalId(1), ties("a", &[], &[]), AT, || Err("the disk is gone"));
         assert_eq!(answer, Err("the disk is gone"));
+    }
+
+    #[test]
+    fn a_mail_that_refers_to_a_failed_one_is_parked_and_holds_up_only_what_is_tied_to_it() {
+        let scheduler = in_work(5, &[]);
+        scheduler.fail(JournalId(1), ties("a", &[], &["1"]));
+        let parked = Some(Turn::Parked(LATEST));
+        assert_eq!(answer(&ask(&scheduler, 2, ties("b", &[], &["2", "1"]), none)), parked, "answers it");
+        assert_eq!(
+            answer(&ask(&scheduler, 3, ties("b", &[], &["3"]), none)),
+            parked,
+            "by the author of row 2"
+        );
+        assert_eq!(
+            answer(&ask(&scheduler, 4, ties("a", &[], &["4"]), none)),
+            Some(Turn::Now),
+            "only shares its author"
+        );
+        assert_eq!(answer(&ask(&scheduler, 5, ties("c", &[], &["5"]), none)), Some(Turn::Now));
+        scheduler.release(Timestamp(GRACE - 1));
+        assert!(scheduler.lock().waiting.is_empty());
+        scheduler.release(LATEST);
+        assert_eq!(scheduler.lock().waiting, [JournalId(2), JournalId(3)], "in order of acceptance");
+    }
+
+    #[test]
+    fn a_failed_mail_that_was_mended_lets_the_others_go_at_once() {
+        let about_7 = Ties { tickets: [TicketId(7)].into(), ..Ties::default() };
+        let scheduler = in_work(2, &[]);
+        scheduler.fail(JournalId(1), about_7);
+        let parked = Some(Turn::Parked(LATEST));
+        assert_eq!(
+            answer(&ask(&scheduler, 2, ties("b", &[], &["2"]), seven)),
+            parked,
+            "is about the same ticket"
+        );
+        scheduler.retry(JournalId(1));
+        assert_eq!(scheduler.take(), Some(JournalId(1)));
+        assert!(scheduler.lock().waiting.is_empty(), "row 2 waits until row 1 is settled");
+        scheduler.finish(JournalId(1));
+        assert_eq!(scheduler.take(), Some(JournalId(2)));
+        assert!(has_turn(&ask(&scheduler, 2, ties("b", &[], &["2"]), seven)));
+    }
+
+    #[test]
+    fn a_mail_that_waits_for_one_that_fails_is_parked() {
+        let scheduler = in_work(2, &[ties("a", &[], &["1"])]);
+        let second = ask(&scheduler, 2, ties("b", &[], &["2", "1"]), none);
+        assert!(waits(&second));
+        scheduler.fail(JournalId(1), ties("a", &[], &["1"]));
+        assert_eq!(answer(&second), Some(Turn::Parked(LATEST)));
+    }
+
+    #[test]
+    fn a_mail_that_is_old_enough_waits_for_no_failed_one() {
+        let scheduler = in_work(2, &[]);
+        scheduler.fail(JournalId(1), ties("a", &[], &["1"]));
+        let Ok(turn) =
+            scheduler.wait_for_turn(JournalId(2), ties("b", &[], &["2", "1"]), (Timestamp(0), LATEST), none);
+        assert_eq!(turn, Turn::Now);
     }
 
     #[test]

@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use crate::domain::fate::Fate;
 use crate::domain::ids::JournalId;
+use crate::domain::time::Timestamp;
 use crate::intake;
 use crate::message;
+use crate::store::queries;
 use crate::store::{RunError, StoreError};
 use crate::telemetry;
 
 use super::Pipeline;
-use super::scheduler::{Scheduler, Ties};
+use super::scheduler::{Scheduler, Ties, Turn};
 
 const LOAD_AT_ONCE: usize = 256;
 
@@ -25,7 +27,24 @@ const LOAD_AT_ONCE: usize = 256;
 const DECIDERS_PER_CORE: usize = 8;
 
 /// What a decider does with one row.
-type Decide = fn(&Pipeline, &Scheduler, JournalId) -> Result<(), RunError>;
+type Decide = fn(&Pipeline, &Scheduler, JournalId) -> Result<(), Undecided>;
+
+/// Failed mails that are remembered from before the start; more are a disaster that parking does not mend.
+const MAX_FAILED: u32 = 1_000;
+
+/// Why a decider leaves a row as it is.
+#[derive(Debug)]
+enum Undecided {
+    Trouble(RunError),
+    /// The scheduler brings it up again.
+    Parked(Timestamp),
+}
+
+impl<E: Into<RunError>> From<E> for Undecided {
+    fn from(error: E) -> Self {
+        Self::Trouble(error.into())
+    }
+}
 
 #[derive(Debug)]
 pub struct Workers {
@@ -57,6 +76,7 @@ impl Workers {
         suspects: Vec<JournalId>,
     ) -> std::io::Result<Self> {
         let scheduler = Arc::new(Scheduler::new(suspects));
+        remember_failed(pipeline, &scheduler);
         let mut threads = Vec::new();
         for slot in 0..count.max(1) {
             let (pipeline, scheduler) = (pipeline.clone(), Arc::clone(&scheduler));
@@ -69,7 +89,7 @@ impl Workers {
         Ok(Self { scheduler, pipeline: pipeline.clone(), threads })
     }
 
-    /// Blocks until every mail accepted before the call is settled.
+    /// Blocks until every mail accepted before the call is settled, or parked for a failed one.
     pub fn drain(&self) {
         while queue_pending(&self.pipeline, &self.scheduler) > 0 {}
         self.scheduler.drain();
@@ -85,11 +105,15 @@ impl Workers {
     }
 }
 
-/// Queues pending rows as they are accepted.
+/// Queues pending rows as they are accepted, failed ones that are tried again, and parked ones whose time has come.
 fn load(pipeline: &Pipeline, scheduler: &Scheduler) {
     let bell = pipeline.store.subscribe();
     while !scheduler.is_stopping() {
         let rings = bell.rings();
+        for row in std::mem::take(&mut *pipeline.retried()) {
+            scheduler.retry(row);
+        }
+        scheduler.release(pipeline.clock.now());
         if queue_pending(pipeline, scheduler) == 0 {
             let _ = bell.wait(rings, Duration::from_secs(5));
         }
@@ -118,8 +142,11 @@ fn work(slot: usize, decide: Decide, pipeline: &Pipeline, scheduler: &Scheduler)
         let ended = catch_unwind(AssertUnwindSafe(|| decide(pipeline, scheduler, row)));
         match ended {
             Ok(Ok(())) => scheduler.finish(row),
-            Ok(Err(RunError::Store(StoreError::Damaged(what)))) => give_up(pipeline, scheduler, row, &what),
-            Ok(Err(trouble)) => {
+            Ok(Err(Undecided::Parked(until))) => telemetry::message_parked(row, until),
+            Ok(Err(Undecided::Trouble(RunError::Store(StoreError::Damaged(what))))) => {
+                give_up(pipeline, scheduler, row, &what);
+            }
+            Ok(Err(Undecided::Trouble(trouble))) => {
                 telemetry::store_trouble("deciding a mail", &trouble.to_string());
                 std::thread::sleep(Duration::from_millis(500));
                 scheduler.put_back(row, false);
@@ -131,15 +158,19 @@ fn work(slot: usize, decide: Decide, pipeline: &Pipeline, scheduler: &Scheduler)
 }
 
 /// One row, from reading it to its commit. An error is trouble with the store: the row is tried again, unblamed.
-fn decide(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<(), RunError> {
+fn decide(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<(), Undecided> {
     let Some(entry) = pipeline.store.entry(row)? else { return Ok(()) };
     if entry.fate != Fate::Pending {
         return Ok(());
     }
     let message = message::parse(&entry.raw);
     let wait = |prepared: &intake::Prepared<'_>| {
-        let claims = prepared.claims();
-        scheduler.wait_for_turn(row, Ties::of(&message), || pipeline.store.tickets_named(claims))
+        let tickets = || pipeline.store.tickets_named(prepared.claims());
+        let times = (entry.envelope.accepted_at, pipeline.clock.now());
+        match scheduler.wait_for_turn(row, Ties::of(&message), times, tickets)? {
+            Turn::Now => Ok(()),
+            Turn::Parked(until) => Err(Undecided::Parked(until)),
+        }
     };
     pipeline.decide_message(&entry, &message, None, wait).map(drop)
 }
@@ -148,7 +179,7 @@ fn decide(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<
 fn give_up(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId, what: &str) {
     telemetry::message_failed(row, 1, what);
     match pipeline.store.mark_failed(row, what.to_owned(), pipeline.clock.now()) {
-        Ok(()) => scheduler.finish(row),
+        Ok(()) => scheduler.fail(row, ties_of_failed(pipeline, row)),
         Err(error) => {
             telemetry::store_trouble("giving up a damaged mail", &error.to_string());
             scheduler.put_back(row, false);
@@ -162,12 +193,34 @@ fn blame(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId, panic: &str
     telemetry::message_failed(row, attempts + 1, &format!("panicked: {panic}"));
     match pipeline.store.add_attempt(row, pipeline.clock.now()) {
         Ok(Fate::Pending) => scheduler.put_back(row, true),
+        Ok(Fate::Failed { .. }) => scheduler.fail(row, ties_of_failed(pipeline, row)),
         Ok(_) => scheduler.finish(row),
         Err(error) => {
             telemetry::store_trouble("counting an attempt", &error.to_string());
             scheduler.put_back(row, true);
         }
     }
+}
+
+fn remember_failed(pipeline: &Pipeline, scheduler: &Scheduler) {
+    let now = pipeline.clock.now();
+    match pipeline.store.ask(|db| queries::failed_list(db, MAX_FAILED, now)) {
+        Ok(failed) => {
+            failed.iter().for_each(|mail| scheduler.fail(mail.id, ties_of_failed(pipeline, mail.id)));
+        }
+        Err(error) => telemetry::store_trouble("reading failed mail", &error.to_string()),
+    }
+}
+
+/// What a failed mail is about, as far as it can be told without doing again what it may have died of.
+fn ties_of_failed(pipeline: &Pipeline, row: JournalId) -> Ties {
+    let read = || {
+        let entry = pipeline.store.entry(row).ok().flatten()?;
+        let message = message::thread(&entry.raw);
+        let tickets = pipeline.tickets_of(&entry, &message).unwrap_or_default();
+        Some(Ties::of_conversation(&message, tickets))
+    };
+    catch_unwind(AssertUnwindSafe(read)).ok().flatten().unwrap_or_default()
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

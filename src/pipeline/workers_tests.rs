@@ -39,7 +39,7 @@ fn accept(pipeline: &Pipeline, author: &str, subject: &str) -> JournalId {
 }
 
 /// Decides as ever, and panics over a poison mail.
-fn sensitive(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<(), RunError> {
+fn sensitive(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<(), Undecided> {
     let entry = pipeline.store.entry(row).unwrap().unwrap();
     assert!(!entry.raw.windows(POISON.len()).any(|window| window == POISON.as_bytes()), "poisoned");
     decide(pipeline, scheduler, row)

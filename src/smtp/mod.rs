@@ -84,12 +84,15 @@ pub trait Accept: Send + Sync + 'static {
 }
 
 /// Why a mail could not be taken now. Always temporary: the client keeps it and tries again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The store failed.
+    #[error("the store is in trouble")]
     Storage,
     /// There is no room.
+    #[error("there is no room")]
     Full,
     /// There is too much work, or we are stopping.
+    #[error("there is too much to do")]
     Busy,
 }

@@ -57,14 +57,26 @@ impl Store {
         } else {
             Raw::Inline(raw)
         };
-        let answer = self.queue_mail(&envelope, raw)?;
+        let answer = self.queue_mail(&envelope, raw, None)?;
         accepted(answer.await)
     }
 
     /// The same for callers that are not on a runtime.
     pub fn accept_blocking(&self, envelope: &Envelope, raw: Vec<u8>) -> Result<JournalId, AcceptError> {
         let raw = if raw.len() > INLINE_BYTES { self.put_large(&raw)? } else { Raw::Inline(raw) };
-        accepted(self.queue_mail(envelope, raw)?.blocking_recv())
+        accepted(self.queue_mail(envelope, raw, None)?.blocking_recv())
+    }
+
+    /// Keeps a mail that waited as the file of this name. A name that was taken in before answers the id of then, so a
+    /// crash before the file is gone makes no second mail.
+    pub fn accept_spooled(
+        &self,
+        name: &str,
+        envelope: &Envelope,
+        raw: Vec<u8>,
+    ) -> Result<JournalId, AcceptError> {
+        let raw = if raw.len() > INLINE_BYTES { self.put_large(&raw)? } else { Raw::Inline(raw) };
+        accepted(self.queue_mail(envelope, raw, Some(name.to_owned()))?.blocking_recv())
     }
 
     /// Mails after `after` that nobody decided yet, in the order they were accepted. Load each with [`Store::entry`].
@@ -99,6 +111,14 @@ impl Store {
         self.write(Priority::Other, move |tx| fail(tx, id, &error, now)).map_err(WriteError::flatten)
     }
 
+    /// Makes a failed mail pending again, as if it had never been tried; false if it is not failed.
+    pub fn retry_failed(&self, id: JournalId) -> Result<bool, StoreError> {
+        let again = "UPDATE journal SET state = 'pending', detail = NULL, decided_at = NULL, attempts = 0
+                     WHERE id = ?1 AND state = 'failed'";
+        self.write(Priority::Other, move |tx| tx.execute(again, [id.0]).map(|changed| changed == 1))
+            .map_err(WriteError::flatten)
+    }
+
     /// Counts a failed try to decide a pending mail; the third one makes it `failed(crashed)`. Returns its fate.
     pub fn add_attempt(&self, id: JournalId, now: Timestamp) -> Result<Fate, StoreError> {
         self.write(Priority::Other, move |tx| count_attempt(tx, id, now)).map_err(WriteError::flatten)
@@ -113,6 +133,7 @@ impl Store {
         &self,
         envelope: &Envelope,
         raw: Raw,
+        spooled: Option<String>,
     ) -> Result<Answer<JournalId, rusqlite::Error>, AcceptError> {
         let json =
             serde_json::to_string(envelope).map_err(|error| AcceptError::Storage(error.to_string()))?;
@@ -122,8 +143,17 @@ impl Store {
         Ok(self.writer()?.queue().try_submit(
             Priority::Journal,
             move |tx| {
+                let Some(name) = spooled else {
+                    let id = sequences.journal();
+                    return insert(tx, id, &json, at, &raw).map(|()| id);
+                };
+                if let Some(before) = taken_in(tx, &name)? {
+                    return Ok(before);
+                }
                 let id = sequences.journal();
-                insert(tx, id, &json, at, &raw).map(|()| id)
+                insert(tx, id, &json, at, &raw)?;
+                tx.execute("INSERT INTO spooled (name, journal) VALUES (?1, ?2)", (name, id.0))?;
+                Ok(id)
             },
             move |_| signal.ring(),
         ))
@@ -147,6 +177,11 @@ fn fail(conn: &Connection, id: JournalId, error: &str, now: Timestamp) -> rusqli
         (id.0, error, now.0),
     )
     .map(drop)
+}
+
+/// The mail that a file of the spool became.
+fn taken_in(conn: &Connection, name: &str) -> rusqlite::Result<Option<JournalId>> {
+    rows::first(conn, "SELECT journal FROM spooled WHERE name = ?1", [name], |row| row.get(0).map(JournalId))
 }
 
 fn insert(

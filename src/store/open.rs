@@ -23,7 +23,8 @@ const RUNNING: &str = "running";
 const APPLICATION_ID: i64 = 0x5053_544e;
 
 /// Each is run once, in order; `user_version` counts those that were.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_initial.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_spool_and_failed.sql")];
 
 const WRITABLE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
@@ -285,7 +286,10 @@ mod tests {
         let conn = open_at(dir.path()).unwrap().conn;
         let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!((pragma("synchronous"), pragma("foreign_keys"), pragma("wal_autocheckpoint")), (2, 1, 0));
-        assert_eq!((pragma("application_id"), pragma("user_version")), (APPLICATION_ID, 1));
+        assert_eq!(
+            (pragma("application_id"), pragma("user_version")),
+            (APPLICATION_ID, MIGRATIONS.len() as i64)
+        );
     }
 
     #[test]
@@ -297,6 +301,19 @@ mod tests {
         let accounts: i64 =
             again.conn.query_row("SELECT COUNT(*) FROM account", [], |row| row.get(0)).unwrap();
         assert_eq!(accounts, 1);
+    }
+
+    #[test]
+    fn a_database_of_an_older_version_is_brought_up_to_date_with_its_mail() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open_at(dir.path()).unwrap();
+        let before = "DROP TABLE spooled; DROP INDEX journal_failed; PRAGMA user_version = 1;
+            INSERT INTO journal (id, accepted_at, envelope, size, state) VALUES (7, 0, '{}', 0, 'pending');";
+        opened.conn.execute_batch(before).unwrap();
+        drop(opened);
+        let conn = open_at(dir.path()).unwrap().conn;
+        let count = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!((count("SELECT COUNT(*) FROM spooled"), count("SELECT MAX(id) FROM journal")), (0, 7));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod support;
 
 mod commands;
 mod deliver;
+mod failed;
 mod keys;
 mod outbox;
 mod shutdown;

@@ -11,10 +11,10 @@ fn desk_with_an_answer() -> Desk {
     let desk = Desk::new();
     desk.change_config("postern.toml", "#trust = \"none\"", "trust = \"upstream\"");
     let question = compose(RITA, SUPPORT, "1@customer.example", "Help", "Smoke comes out of it.");
-    desk.run_with(&["deliver", "--sender", RITA], question.as_bytes()).expect(0);
+    desk.decide_here(RITA, &question);
     let answer = compose(AGENT, SUPPORT, "2@localhost", "Re: Help", "Pull the plug.");
     let answer = format!("In-Reply-To: <1@customer.example>\n{answer}");
-    desk.run_with(&["deliver", "--sender", AGENT], answer.as_bytes()).expect(0);
+    desk.decide_here(AGENT, &answer);
     desk
 }
 

@@ -1,5 +1,7 @@
 //! A running `postern serve`: ready when this value is there, killed when it is dropped.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -20,6 +22,8 @@ pub struct Daemon {
     /// From the start of the process until it was ready.
     pub start_time: Duration,
     log: Receiver<Value>,
+    /// Lines from before it was ready, and not read yet.
+    early: RefCell<VecDeque<Value>>,
 }
 
 impl Daemon {
@@ -35,10 +39,12 @@ impl Daemon {
                 let _ = tell.send(event);
             }
         });
-        let event = next(&log, "daemon.started");
+        let mut early = VecDeque::new();
+        let event = next(&log, "daemon.started", &mut early);
         let listeners = event["listeners"].as_str().unwrap().to_owned();
         let address = listeners.split([' ', ',']).nth(1).unwrap().parse().unwrap();
-        Self { child, address, listeners, start_time: started.elapsed(), log }
+        let early = RefCell::new(early);
+        Self { child, address, listeners, start_time: started.elapsed(), log, early }
     }
 
     pub fn connect(&self) -> Client {
@@ -47,12 +53,18 @@ impl Daemon {
 
     /// The next log line with this event; those before it are passed over.
     pub fn event(&self, name: &str) -> Value {
-        next(&self.log, name)
+        let mut early = self.early.borrow_mut();
+        while let Some(event) = early.pop_front() {
+            if event["message"] == name {
+                return event;
+            }
+        }
+        next(&self.log, name, &mut VecDeque::new())
     }
 
     /// The lines logged so far, and not read yet.
     pub fn logged(&self) -> Vec<Value> {
-        self.log.try_iter().collect()
+        self.early.take().into_iter().chain(self.log.try_iter()).collect()
     }
 
     /// `kill -9`
@@ -93,13 +105,12 @@ impl Drop for Daemon {
     }
 }
 
-fn next(log: &Receiver<Value>, name: &str) -> Value {
+fn next(log: &Receiver<Value>, name: &str, passed: &mut VecDeque<Value>) -> Value {
     let until = Instant::now() + PATIENCE;
-    let mut passed = Vec::new();
     loop {
         match log.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(event) if event["message"] == name => return event,
-            Ok(event) => passed.push(event),
+            Ok(event) => passed.push_back(event),
             Err(_) => panic!("no `{name}` in the log: {passed:#?}"),
         }
     }

@@ -14,6 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use postern::clock::Clock;
+use postern::domain::address::Address;
+use postern::domain::mail::{Entrance, Envelope};
+use postern::store::{Options, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -74,6 +78,30 @@ impl Desk {
         Daemon::start(self.command(&["serve", "--listen", address]))
     }
 
+    /// Starts it with all listeners of the configuration.
+    pub fn start_as_configured(&self) -> Daemon {
+        Daemon::start(self.command(&["serve"]))
+    }
+
+    /// Takes a mail in and decides it in this process, which sends nothing: what is promised waits for a daemon.
+    pub fn decide_here(&self, sender: &str, mail: &str) {
+        let config = postern::config::load(Some(&self.config("postern.toml"))).unwrap();
+        let clock = Clock::system();
+        let store = Store::open(&self.data, Options::new(clock.now())).unwrap();
+        let pipeline = postern::daemon::pipeline(&config, store, clock).unwrap();
+        let envelope = Envelope {
+            entrance: Entrance { name: "deliver".to_owned(), trust: config.deliver.clone() },
+            client: None,
+            helo: None,
+            reverse_path: Some(Address::parse(sender).unwrap()),
+            recipients: vec![config.settings.support_addresses[0].address.clone()],
+            accepted_at: pipeline.clock.now(),
+        };
+        let id = pipeline.store.accept_blocking(&envelope, mail.as_bytes().to_vec()).unwrap();
+        pipeline.decide(&pipeline.store.entry(id).unwrap().unwrap(), None).unwrap();
+        pipeline.store.close();
+    }
+
     /// Runs a command to its end.
     pub fn run(&self, words: &[&str]) -> Answer {
         Answer::of(self.command(words).output().unwrap())
@@ -121,7 +149,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         Self {
             code: output.status.code().expect("the command was killed"),
             stdout: String::from_utf8(output.stdout).unwrap(),

@@ -3,6 +3,7 @@
 //! The view structs are public shapes; they change only by new keys. They hold no token, no return address and
 //! no salt (a Message-ID is all they show of a promised mail): reading a view is no way to speak for a recipient.
 
+mod failed;
 mod journal;
 mod outbox;
 mod suspended;
@@ -14,6 +15,7 @@ use super::rows::{first, optional_address, time};
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 
+pub use failed::{FailedView, failed_list, failed_show};
 pub use journal::{JournalView, event_names, journal_show};
 pub use outbox::{OutboxDetail, OutboxView, outbox_list, outbox_show};
 pub use suspended::{SuspendedView, suspended_list, suspended_show};
