@@ -9,7 +9,7 @@
 //!
 //! Not done here: SPF, DKIM and DMARC themselves; a relay does them and we read its results.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::domain::address::Address;
 use crate::domain::mail::{Envelope, InboundMessage, TrustSource};
@@ -103,7 +103,7 @@ fn judge(
             (Verdict::Domain, "this entrance believes its relay, which refuses spoofed mail")
         }
         (TrustSource::AuthservId { authserv_id, relays }, Some(from)) => {
-            if !envelope.client.is_some_and(|client| is_one_of(client, relays)) {
+            if !is_one_of(envelope.client, relays) {
                 return (Verdict::Unknown, "the mail did not come from a configured relay");
             }
             let results = believed(message, authserv_id, trace);
@@ -112,7 +112,9 @@ fn judge(
     }
 }
 
-fn is_one_of(client: IpAddr, relays: &[ipnet::IpNet]) -> bool {
+/// What came over a Unix socket or a pipe came from this machine, as what comes from 127.0.0.1 does.
+fn is_one_of(client: Option<IpAddr>, relays: &[ipnet::IpNet]) -> bool {
+    let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let client = client.to_canonical(); // an IPv4 client on an IPv6 socket
     relays.iter().any(|relay| relay.contains(&client))
 }

@@ -608,6 +608,12 @@ fn agents_whom_nobody_can_authenticate_and_agents_in_no_group_are_warned_about()
 }
 
 #[test]
+fn a_size_that_never_finds_room_is_warned_about() {
+    let warnings = loaded("[server]\nmax_bytes_in_flight = 65536\n").warnings();
+    assert!(warnings[0].contains("is put off each time it comes"), "{warnings:?}");
+}
+
+#[test]
 fn a_named_file_that_is_not_there_is_a_fault() {
     let faults = Folder::new(&[]).faults();
     assert!(faults[0].starts_with("postern.toml: cannot be read: "), "{faults:?}");

@@ -123,6 +123,19 @@ fn only_what_the_relay_wrote_above_every_received_field_counts() {
 }
 
 #[test]
+fn a_relay_without_an_address_is_this_machine() {
+    let message = message(&[ADA], &["mx.desk.example; dmarc=pass header.from=x.example"]);
+    for (relays, expected) in [("127.0.0.1/32", Authenticated), ("192.0.2.0/24", None)] {
+        let trust = TrustSource::AuthservId {
+            authserv_id: "mx.desk.example".into(),
+            relays: vec![relays.parse().unwrap()],
+        };
+        let envelope = Envelope { client: Option::None, ..envelope(trust, "192.0.2.1") };
+        assert_eq!(authenticate(&message, &envelope).trust_of(&address(ADA)), expected, "{relays}");
+    }
+}
+
+#[test]
 fn the_helo_name_counts_only_without_a_reverse_path() {
     let message = message(&[ADA], &["mx.desk.example; spf=pass smtp.helo=x.example"]);
     let null = Envelope { reverse_path: Option::None, ..envelope(relay(), "192.0.2.1") };

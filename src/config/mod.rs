@@ -222,6 +222,13 @@ impl Config {
                     .to_owned(),
             );
         }
+        let ServerConfig { max_message_size, max_bytes_in_flight, .. } = self.server;
+        if max_message_size > max_bytes_in_flight {
+            warnings.push(format!(
+                "`server.max_message_size` is {max_message_size} and `server.max_bytes_in_flight` {max_bytes_in_flight}: \
+                 a mail between the two is put off each time it comes"
+            ));
+        }
         let groupless = |person: &&PersonEntry| person.role.assignable && person.groups.is_empty();
         warnings.extend(agents().filter(groupless).map(|person| {
             format!("agent `{}` is in no group, so no ticket can be assigned to them", person.key)

@@ -1,5 +1,6 @@
 //! What systemd and we tell one another. Started by anything else, there is nobody to tell and nothing to take.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use listenfd::ListenFd;
@@ -58,7 +59,8 @@ pub(super) struct HandedOver {
     sockets: ListenFd,
     /// `FileDescriptorName=` of each, or nothing if they are told apart by their order.
     names: Option<Vec<String>>,
-    taken: Vec<bool>,
+    taken: BTreeSet<usize>,
+    /// Listeners that have asked so far.
     asked: usize,
 }
 
@@ -71,7 +73,7 @@ impl HandedOver {
         let sockets = ListenFd::from_env();
         let is_listener = |name: &String| listeners.iter().any(|listener| listener.name == *name);
         let by_name = names.len() == sockets.len() && names.iter().any(is_listener);
-        Self { taken: vec![false; sockets.len()], sockets, names: by_name.then_some(names), asked: 0 }
+        Self { sockets, names: by_name.then_some(names), taken: BTreeSet::new(), asked: 0 }
     }
 
     /// The socket for this listener, if there is one. To be asked for every listener, in their order.
@@ -81,15 +83,14 @@ impl HandedOver {
             None => Some(self.asked),
         };
         self.asked += 1;
-        let Some(taken) = index.and_then(|index| self.taken.get_mut(index)) else { return Ok(None) };
-        *taken = true;
+        let Some(index) = index.filter(|index| *index < self.sockets.len()) else { return Ok(None) };
+        self.taken.insert(index);
         let ListenerSettings { name, address, .. } = listener;
         let fault = |what: &str| {
             format!(
                 "listener `{name}`: the socket that systemd handed over {what}, expected one at {address}"
             )
         };
-        let index = index.unwrap_or_default();
         let socket = match address {
             Endpoint::Tcp(_) => self.sockets.take_tcp_listener(index).map(|found| found.map(Socket::of_tcp)),
             Endpoint::Unix(_) => {
@@ -112,7 +113,8 @@ impl HandedOver {
     /// # Errors
     /// If a socket is for no listener: mail would wait there for ever.
     pub(super) fn all_taken(&self) -> Result<(), String> {
-        let Some(left) = self.taken.iter().position(|taken| !taken) else { return Ok(()) };
+        let left = (0..self.sockets.len()).find(|index| !self.taken.contains(index));
+        let Some(left) = left else { return Ok(()) };
         let name = self.names.as_ref().and_then(|names| names.get(left));
         let which = name.map_or_else(|| format!("number {}", left + 1), |name| format!("named `{name}`"));
         Err(format!(

@@ -14,6 +14,7 @@ use super::time::Timestamp;
 pub struct Envelope {
     /// Where the mail came in, and what that place may be believed.
     pub entrance: Entrance,
+    /// None of a Unix socket or a pipe: then it is on this machine.
     pub client: Option<IpAddr>,
     /// The EHLO or HELO argument.
     pub helo: Option<String>,

@@ -114,7 +114,7 @@ struct Connection<A: Accept> {
     /// The session's progress when we last looked, and when that was.
     progress: u64,
     waiting_since: Instant,
-    /// The message that is coming in: between DATA, or the first BDAT, and its answer.
+    /// The message that is coming in: from DATA or the first BDAT on, until what became of it is known.
     message: Option<Incoming<A>>,
 }
 

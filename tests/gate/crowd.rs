@@ -10,6 +10,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use crate::support::daemon::Daemon;
 use crate::support::{Desk, wait_for};
 use crate::talk::{Talk, connect};
+use crate::tls::{desk_with_tls, shown};
 
 const CROWD: usize = 2_000;
 /// Of the crowd, those who are in the middle of a message and send a byte now and then.
@@ -93,6 +94,20 @@ fn two_thousand_idle_and_trickling_clients_slow_nobody_down() {
     }
     drop(crowd);
     desk.settled();
+    daemon.stop();
+}
+
+#[test]
+fn an_idle_session_inside_tls_is_small_too() {
+    const SESSIONS: usize = 200;
+    let desk = desk_with_tls();
+    let daemon = desk.start();
+    let empty = memory(&daemon);
+    let crowd: Vec<_> = (0..SESSIONS).map(|_| shown(&daemon)).collect();
+    let each = memory(&daemon).saturating_sub(empty) / SESSIONS;
+    println!("memory per session inside TLS: {each} bytes idle");
+    assert!(each < 64 * 1024, "an idle session inside TLS holds {each} bytes");
+    drop(crowd);
     daemon.stop();
 }
 

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::support::daemon::Daemon;
 use crate::support::{Desk, PATIENCE};
@@ -122,6 +123,15 @@ fn systemd_hears_how_the_daemon_is() {
     daemon.signal("HUP");
     assert!(heard("RELOADING=1").contains("MONOTONIC_USEC="));
     heard("READY=1");
+
+    // Whoever writes the database now, it is not the daemon: its writer waits, and that it does must not sound well.
+    let database = rusqlite::Connection::open(desk.data().join("postern.db")).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    systemd.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let in_silence = (0..10).find(|_| systemd.recv(&mut [0; 256]).is_err());
+    assert!(in_silence.is_some(), "the daemon said that it was well");
+    database.execute_batch("ROLLBACK").unwrap();
+    systemd.set_read_timeout(Some(PATIENCE)).unwrap();
     heard("WATCHDOG=1");
     daemon.terminate();
     heard("STOPPING=1");

@@ -198,7 +198,7 @@ fn secured_halfway() -> (Talk<TcpStream>, TestServer) {
 }
 
 /// A desk whose listener offers STARTTLS, with its certificate beside its configuration.
-fn desk_with_tls() -> Desk {
+pub fn desk_with_tls() -> Desk {
     let desk = Desk::new();
     std::fs::write(desk.config("mx.pem"), CERTIFICATE).unwrap();
     std::fs::write(desk.config("mx.key"), KEY).unwrap();
@@ -213,7 +213,7 @@ fn desk_with_tls() -> Desk {
 }
 
 /// A client inside TLS, and how many certificates it was shown.
-fn shown(daemon: &Daemon) -> (Talk<TlsStream>, usize) {
+pub fn shown(daemon: &Daemon) -> (Talk<TlsStream>, usize) {
     let mut client = connect(daemon.address);
     client.expect("220 ");
     client.say("EHLO client.example", "250");
