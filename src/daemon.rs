@@ -1,6 +1,8 @@
 //! Wires the parts, starts them, and stops them in the order that loses nothing: first the gates, then the deciders,
 //! then the mailer, last the store.
 
+mod gate;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use crate::config::{Config, TlsMode};
 use crate::control;
 use crate::domain::address::Address;
 use crate::domain::ids::JournalId;
-use crate::domain::mail::{Entrance, Envelope, TrustSource};
+use crate::domain::mail::{Entrance, TrustSource};
 use crate::domain::rule::Trigger;
 use crate::domain::settings::Settings;
 use crate::domain::time::{DAY, Timestamp};
@@ -21,14 +23,16 @@ use crate::mailer::smarthost::{Login, Smarthost, Timeouts, Tls};
 use crate::mailer::transport::Transport;
 use crate::mailer::{self, Mailer};
 use crate::outbox::compose::Letterhead;
+use crate::pipeline::pressure::{Limits as PressureLimits, Pressure};
 use crate::pipeline::workers::Workers;
 use crate::pipeline::{Account, Pipeline, key_ring};
 use crate::smtp::listener::{self, ListenerConfig};
 use crate::smtp::policy::{Limits, Recipients, SessionConfig};
-use crate::smtp::{Accept, Refused};
 use crate::store::outbox::Budget;
-use crate::store::{AcceptError, KeyFile, Options, Store};
+use crate::store::{KeyFile, Options, Store};
 use crate::telemetry;
+
+use gate::Gate;
 
 /// The pipeline over a store that this process writes: the people of the files are brought into it first.
 ///
@@ -89,7 +93,11 @@ pub fn run(config: Config) -> Result<(), String> {
     let clock = Clock::system();
     let store = Store::open(&config.data, Options::new(clock.now())).map_err(|error| error.to_string())?;
     let suspects = store.recovered().suspects.clone();
-    let pipeline = pipeline(&config, store, clock)?;
+    let limits = PressureLimits { max_pending: config.max_pending, disk_reserve: config.disk_reserve };
+    let pressure = Arc::new(Pressure::new(limits, Box::new(store.clone())));
+    let mut pipeline = pipeline(&config, store, clock)?;
+    pipeline.pressure = Arc::clone(&pressure);
+    let watch = pressure.watch().map_err(|error| format!("cannot start a thread: {error}"))?;
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let deciders = if config.deciders == 0 { cores } else { config.deciders };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -97,6 +105,7 @@ pub fn run(config: Config) -> Result<(), String> {
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
     let served = runtime.block_on(serve(&config, &pipeline, deciders, suspects));
+    drop(watch);
     pipeline.store.close();
     served
 }
@@ -123,7 +132,7 @@ async fn serve(
         }
         let entrance = Entrance { name: settings.name.clone(), trust: settings.trust.clone() };
         let listener_config = Arc::new(listener_config(config, entrance, &pipeline.clock)?);
-        let gate = Arc::new(Gate { store: pipeline.store.clone() });
+        let gate = Arc::new(Gate { pipeline: pipeline.clone() });
         gates.spawn(listener::run(bound, listener_config, gate, shutdown.clone()));
     }
     for warning in config.warnings() {
@@ -179,24 +188,6 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-    }
-}
-
-/// What the listeners hand mail to.
-#[derive(Debug)]
-struct Gate {
-    store: Store,
-}
-
-impl Accept for Gate {
-    async fn accept(&self, envelope: Envelope, raw: Vec<u8>) -> Result<JournalId, Refused> {
-        self.store.accept(envelope, raw).await.map_err(|error| {
-            telemetry::store_trouble("keeping a mail", &error.to_string());
-            match error {
-                AcceptError::Full => Refused::Full,
-                AcceptError::Storage(_) => Refused::Storage,
-            }
-        })
     }
 }
 

@@ -38,7 +38,9 @@ impl Pipeline {
         let raw = BASE64
             .decode(raw)
             .map_err(|error| Undone::Refused(format!("the mail is not base64: {error}")))?;
+        let place = self.pressure.admit(raw.len()).map_err(trouble)?;
         let journal = self.store.accept_blocking(envelope, raw).map_err(trouble)?;
+        place.taken();
         Ok(json!({ "journal": journal.0 }))
     }
 
