@@ -133,6 +133,12 @@ impl Pressure {
         Self::new(Limits { max_pending: usize::MAX, disk_reserve: 0 }, Box::new(Unmeasured))
     }
 
+    /// Bytes of the disk that are left for deciding what was accepted.
+    #[must_use]
+    pub fn disk_reserve(&self) -> u64 {
+        self.limits.disk_reserve
+    }
+
     /// How long the next mail is to wait before it asks for a place: nothing up to half of what may be pending, then
     /// the longer the more are. A sender that waits sends nothing else meanwhile.
     #[must_use]

@@ -19,6 +19,19 @@ use sha2::{Digest, Sha256};
 use super::{Durability, lock};
 use crate::domain::time::Timestamp;
 
+/// Where they lie in the data directory.
+pub(super) const FOLDER: &str = "blobs";
+
+/// The place of a blob, from the data directory on.
+pub(super) fn relative_path(sha: &[u8; 32]) -> PathBuf {
+    Path::new(FOLDER).join(below_root(sha))
+}
+
+fn below_root(sha: &[u8; 32]) -> PathBuf {
+    let [first, ..] = sha;
+    Path::new(&format!("{first:02x}")).join(HEXLOWER.encode(sha))
+}
+
 /// The content-addressed files of one data directory.
 #[derive(Debug)]
 pub(super) struct Blobs {
@@ -31,7 +44,7 @@ pub(super) struct Blobs {
 
 impl Blobs {
     pub(super) fn new(dir: &Path, durability: Durability) -> Self {
-        Self { root: dir.join("blobs"), durability, shards: Mutex::default(), temporary: AtomicU64::new(0) }
+        Self { root: dir.join(FOLDER), durability, shards: Mutex::default(), temporary: AtomicU64::new(0) }
     }
 
     /// Makes the directory and removes what a stop in the middle of a [`Blobs::put`] left behind.
@@ -85,8 +98,7 @@ impl Blobs {
     }
 
     fn path(&self, sha: &[u8; 32]) -> PathBuf {
-        let [first, ..] = sha;
-        self.root.join(format!("{first:02x}")).join(HEXLOWER.encode(sha))
+        self.root.join(below_root(sha))
     }
 
     fn temporaries(&self) -> PathBuf {

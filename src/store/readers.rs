@@ -4,7 +4,7 @@
 //! next statement fails with SQLITE_INTERRUPT, and the caller may read again.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -23,7 +23,13 @@ pub(super) struct Readers {
     idle: Mutex<Vec<Reader>>,
     /// The flags of all connections there are; set while one reads, it ends the read.
     flags: Mutex<Vec<Weak<AtomicBool>>>,
+    /// Long reads that are going on, and must not be ended.
+    long: AtomicUsize,
 }
+
+/// While this lives, the WAL may grow further than otherwise.
+#[derive(Debug)]
+pub(super) struct LongRead<'a>(&'a AtomicUsize);
 
 #[derive(Debug)]
 struct Reader {
@@ -33,7 +39,8 @@ struct Reader {
 
 impl Readers {
     pub(super) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), idle: Mutex::default(), flags: Mutex::default() }
+        let long = AtomicUsize::new(0);
+        Self { dir: dir.to_owned(), idle: Mutex::default(), flags: Mutex::default(), long }
     }
 
     /// Runs `question` in one read transaction: all it sees is of one instant.
@@ -60,6 +67,16 @@ impl Readers {
         answer
     }
 
+    /// For a read on a connection of its own that takes its time: a backup.
+    pub(super) fn long_read(&self) -> LongRead<'_> {
+        self.long.fetch_add(1, Ordering::AcqRel);
+        LongRead(&self.long)
+    }
+
+    pub(super) fn has_long_read(&self) -> bool {
+        self.long.load(Ordering::Acquire) > 0
+    }
+
     /// Ends the reads that are going on.
     pub(super) fn end_all(&self) {
         for flag in lock(&self.flags).iter().filter_map(Weak::upgrade) {
@@ -81,5 +98,11 @@ impl Readers {
         flags.retain(|flag| flag.strong_count() > 0);
         flags.push(Arc::downgrade(&ended));
         Ok(Reader { conn, ended })
+    }
+}
+
+impl Drop for LongRead<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
