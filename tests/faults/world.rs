@@ -1,7 +1,7 @@
 //! A desk whose daemon meets faults, and what became of the mails that were sent to it.
 
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 
 use postern::store::Store;
@@ -9,7 +9,7 @@ use postern::store::Store;
 use crate::support::client::Client;
 use crate::support::daemon::Daemon;
 use crate::support::mail::{SUPPORT, compose};
-use crate::support::{Desk, manifest};
+use crate::support::{Desk, manifest, wait_for};
 
 /// The library that makes calls fail, built once.
 fn library() -> &'static PathBuf {
@@ -104,6 +104,21 @@ impl World {
         let mut command = self.desk.command(&["serve", "--listen", "127.0.0.1:0"]);
         self.prepare(&mut command);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap()
+    }
+
+    /// How a start ended; none if it came as far as its control socket, which is the last thing to be made.
+    pub fn start_or_end(&self) -> Option<ExitStatus> {
+        let mut command = self.desk.command(&["serve", "--listen", "127.0.0.1:0"]);
+        self.prepare(&mut command);
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let socket = self.desk.data().join("control.sock");
+        let ended = wait_for("a start to end", || match child.try_wait().unwrap() {
+            Some(ended) => Some(Some(ended)),
+            None => socket.exists().then_some(None),
+        });
+        let _ = child.kill();
+        let _ = child.wait();
+        ended
     }
 
     fn prepare(&self, command: &mut Command) {

@@ -18,6 +18,20 @@ impl Taken {
         let mut fields = head.split("\r\n").filter_map(|line| line.split_once(": "));
         fields.find(|(field, _)| *field == name).map(|(_, value)| value.to_owned())
     }
+
+    /// The address in Reply-To, which carries the recipient's own token.
+    pub fn reply_to(&self) -> String {
+        let field = self.field("Reply-To").unwrap();
+        field.rsplit_once('<').map_or(field.clone(), |(_, address)| address.trim_end_matches('>').to_owned())
+    }
+
+    /// Whether it is the same mail to the same recipient; when it was sent may differ.
+    pub fn is_as(&self, other: &Self) -> bool {
+        let undated = |mail: &Self| -> String {
+            mail.text.split_inclusive('\n').filter(|line| !line.starts_with("Date: ")).collect()
+        };
+        self.to == other.to && undated(self) == undated(other)
+    }
 }
 
 #[derive(Clone)]
