@@ -34,6 +34,8 @@ pub enum Request {
     MakeCommentPrivate {
         id: i64,
     },
+    /// Copy the database inside of the data directory, for a backup.
+    CopyDatabase,
     RotateKey,
     RevokeKey {
         id: u8,
@@ -83,6 +85,7 @@ pub fn execute(pipeline: &Pipeline, request: Request) -> Reply {
         Request::RetryOutbox { id } => pipeline.retry_outbox(OutboxId(id)),
         Request::RetryFailed { id } => pipeline.retry_failed(JournalId(id)),
         Request::MakeCommentPrivate { id } => pipeline.make_comment_private(CommentId(id)),
+        Request::CopyDatabase => pipeline.copy_database(),
         Request::RotateKey => pipeline.rotate_key(),
         Request::RevokeKey { id } => pipeline.revoke_key(id),
     };

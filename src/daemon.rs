@@ -1,6 +1,7 @@
 //! Wires the parts, starts them, and stops them in the order that loses nothing: first the gates, then the deciders,
 //! then the mailer, last the store.
 
+mod gate;
 mod listeners;
 mod service;
 
@@ -14,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, TlsMode};
 use crate::control;
 use crate::domain::ids::JournalId;
-use crate::domain::mail::{Envelope, TrustSource};
+use crate::domain::mail::TrustSource;
 use crate::domain::rule::Trigger;
 use crate::domain::settings::Settings;
 use crate::domain::time::{DAY, Timestamp};
@@ -22,14 +23,18 @@ use crate::mailer::smarthost::{Login, Smarthost, Timeouts, Tls};
 use crate::mailer::transport::Transport;
 use crate::mailer::{self, Mailer};
 use crate::outbox::compose::Letterhead;
+use crate::pipeline::pressure::{Limits as PressureLimits, Pressure};
 use crate::pipeline::workers::{self, Workers};
 use crate::pipeline::{Account, Pipeline, key_ring};
-use crate::smtp::{Accept, Refused, listener};
+use crate::smtp::listener;
 use crate::spool::Spool;
 use crate::spool::door::{Door, ENTRANCE, Reception};
 use crate::store::outbox::Budget;
-use crate::store::{AcceptError, DataGuard, KeyFile, Options, Store};
+use crate::store::{KeyFile, Options, Store};
 use crate::telemetry;
+
+use crate::smtp::Accept as _;
+use gate::Gate;
 
 use listeners::Opened;
 use service::HandedOver;
@@ -95,13 +100,18 @@ pub fn run(config: Config) -> Result<(), String> {
     let clock = Clock::system();
     let store = Store::open(&config.data, Options::new(clock.now())).map_err(|error| error.to_string())?;
     let suspects = store.recovered().suspects.clone();
-    let pipeline = pipeline(&config, store, clock)?;
+    let limits = PressureLimits { max_pending: config.max_pending, disk_reserve: config.disk_reserve };
+    let pressure = Arc::new(Pressure::new(limits, Box::new(store.clone())));
+    let mut pipeline = pipeline(&config, store, clock)?;
+    pipeline.pressure = Arc::clone(&pressure);
+    let watch = pressure.watch().map_err(|error| format!("cannot start a thread: {error}"))?;
     let deciders = if config.deciders == 0 { workers::usual_count() } else { config.deciders };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
     let served = runtime.block_on(serve(&config, &pipeline, deciders, suspects, handed_over));
+    drop(watch);
     pipeline.store.close();
     served
 }
@@ -119,7 +129,7 @@ async fn serve(
     let stop_mailer = CancellationToken::new();
     let mut gates = tokio::task::JoinSet::new();
     let mut names = Vec::new();
-    let gate = Arc::new(Gate { store: pipeline.store.clone() });
+    let gate = Arc::new(Gate { pipeline: pipeline.clone() });
     let (opened, certificates) = listeners::open(config, &pipeline.clock, handed_over)?;
     for Opened { place, socket, config } in opened {
         names.push(place);
@@ -224,30 +234,6 @@ impl Signals {
             _ = self.interrupt.recv() => Asked::Stop,
             _ = self.hangup.recv() => Asked::Reload,
         }
-    }
-}
-
-/// What the listeners hand mail to.
-#[derive(Debug)]
-struct Gate {
-    store: Store,
-}
-
-impl Accept for Gate {
-    type Receiving = Option<DataGuard>;
-
-    fn receiving(&self) -> Option<DataGuard> {
-        self.store.begin_data().ok()
-    }
-
-    async fn accept(&self, envelope: Envelope, raw: Vec<u8>) -> Result<JournalId, Refused> {
-        self.store.accept(envelope, raw).await.map_err(|error| {
-            telemetry::store_trouble("keeping a mail", &error.to_string());
-            match error {
-                AcceptError::Full => Refused::Full,
-                AcceptError::Storage(_) => Refused::Storage,
-            }
-        })
     }
 }
 

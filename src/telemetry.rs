@@ -41,6 +41,12 @@ const ATTEMPT: (&str, &str) = ("attempt", "which try it was, from 1");
 const CLIENT: (&str, &str) = ("client", "the client's IP address, which a Unix socket has not");
 const DURATION: (&str, &str) = ("duration_us", "how long it took, in microseconds");
 
+const PRESSURE: &[(&str, &str)] = &[
+    ("kind", "`backlog`: too many mails wait to be decided; `disk`: too little of the disk is free"),
+    ("found", "mails that wait, or bytes that are free"),
+    ("limit", "mails that may wait (`max_pending`), or bytes that stay free (`disk_reserve`)"),
+];
+
 /// Every event, in the order of a mail's life.
 pub const EVENTS: &[EventDefinition] = &[
     EventDefinition {
@@ -135,6 +141,18 @@ pub const EVENTS: &[EventDefinition] = &[
         level: "error",
         meaning: "A file of the spool is left there for a person. Told once by each start.",
         fields: &[("file", "its name without the ending `.mail`"), ("error", "why")],
+    },
+    EventDefinition {
+        name: "pressure.began",
+        level: "warn",
+        meaning: "New mail is asked to come again (452) until this ends; mail accepted before goes on being decided.",
+        fields: PRESSURE,
+    },
+    EventDefinition {
+        name: "pressure.ended",
+        level: "info",
+        meaning: "New mail is taken again.",
+        fields: PRESSURE,
     },
     EventDefinition {
         name: "message.decided",
@@ -298,6 +316,14 @@ pub fn tls_reload_failed(entrance: &str, error: &str) {
 pub fn smtp_accept_failed(entrance: &str, wait: Duration, error: &str) {
     let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     warn!(entrance, wait_ms, error, "smtp.accept_failed");
+}
+
+pub fn pressure_began(kind: &str, found: u64, limit: u64) {
+    warn!(kind, found, limit, "pressure.began");
+}
+
+pub fn pressure_ended(kind: &str, found: u64, limit: u64) {
+    info!(kind, found, limit, "pressure.ended");
 }
 
 /// A mail whose decision is committed.

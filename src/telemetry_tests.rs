@@ -48,6 +48,8 @@ fn log_every_event() {
     tls_reloaded("smtp");
     tls_reload_failed("smtp", "`cert.pem` cannot be read");
     smtp_accept_failed("smtp", second, "too many open files");
+    pressure_began("backlog", 50_000, 50_000);
+    pressure_ended("backlog", 25_000, 50_000);
     message_decided(&DecidedEvent {
         journal: JournalId(1),
         message_id: Some(&message_id),

@@ -43,6 +43,13 @@ impl SmallDisk {
         }
     }
 
+    /// Writes a file until only so many bytes are free.
+    fn leave(&self, bytes: u64) {
+        let told = rustix::fs::statvfs(self.path()).unwrap();
+        let too_many = (told.f_bavail * told.f_frsize).checked_sub(bytes).unwrap();
+        std::fs::write(self.filler(), vec![b'x'; usize::try_from(too_many).unwrap()]).unwrap();
+    }
+
     fn filler(&self) -> std::path::PathBuf {
         self.path().join("filler")
     }
@@ -65,13 +72,47 @@ fn send(client: &mut Client, number: usize, lines: usize) -> String {
     client.mail(FROM, SUPPORT, &mail).unwrap()
 }
 
+/// A desk on the small disk that leaves so many bytes of it free.
+fn desk_with_reserve(disk: &SmallDisk, bytes: u64) -> Desk {
+    let desk = Desk::with_data(&disk.path().join("data"));
+    desk.change_config("postern.toml", "#disk_reserve = 268435456", &format!("disk_reserve = {bytes}"));
+    desk
+}
+
+#[test]
+fn below_the_reserve_new_mail_is_refused_and_what_was_taken_is_worked_off() {
+    let Some(disk) = SmallDisk::mount() else {
+        println!("skipped: no small file system can be mounted here");
+        return;
+    };
+    let reserve = 3 << 20;
+    let desk = desk_with_reserve(&disk, reserve);
+    let daemon = desk.start();
+    let mut client = daemon.connect();
+    assert!(send(&mut client, 0, 3).starts_with("250 "));
+
+    disk.leave(reserve - (1 << 20));
+    assert_eq!(daemon.event("pressure.began")["kind"], "disk");
+    let refusal = send(&mut client, 1, 3);
+    assert!(refusal.starts_with("452 4.3.1 "), "{refusal}");
+    // There is room for what follows from the mail that was taken.
+    assert_eq!(desk.settled()["done"], 1);
+    assert_eq!(desk.quiet().len(), 2);
+
+    std::fs::remove_file(disk.filler()).unwrap();
+    assert_eq!(daemon.event("pressure.ended")["kind"], "disk");
+    assert!(send(&mut client, 1, 3).starts_with("250 "));
+    assert_eq!(desk.settled()["done"], 2);
+    daemon.stop();
+}
+
 #[test]
 fn a_full_disk_refuses_mail_for_now_and_loses_none() {
     let Some(disk) = SmallDisk::mount() else {
         println!("skipped: no small file system can be mounted here");
         return;
     };
-    let desk = Desk::with_data(&disk.path().join("data"));
+    let desk = desk_with_reserve(&disk, 0);
     let daemon = desk.start();
     let mut client = daemon.connect();
     assert!(send(&mut client, 0, 3).starts_with("250 "));

@@ -3,6 +3,9 @@
 // Each bench uses a part of this.
 #![allow(dead_code)]
 
+pub mod fill;
+pub mod load;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -14,11 +17,12 @@ use postern::domain::mail::{Entrance, Envelope, TrustSource};
 use postern::domain::snapshot::JournalEntry;
 use postern::domain::time::Timestamp;
 use postern::pipeline::Pipeline;
+use postern::smtp::policy::{Limits, Logins, Protocol, Recipients, SessionConfig, TlsPolicy};
 use postern::store::{Options, Store};
 use tempfile::TempDir;
 
 /// Monday 2026-03-02, 09:00 UTC.
-const START: Timestamp = Timestamp(1_772_442_000_000_000);
+pub const START: Timestamp = Timestamp(1_772_442_000_000_000);
 
 pub struct Desk {
     pub pipeline: Pipeline,
@@ -29,10 +33,7 @@ pub struct Desk {
 impl Desk {
     /// The account of the fixtures, over a store that syncs.
     pub fn open() -> Self {
-        let folder = match std::env::var_os("POSTERN_BENCH_DIR") {
-            Some(disk) => TempDir::new_in(disk).unwrap(),
-            None => TempDir::new().unwrap(),
-        };
+        let folder = folder();
         let desk = Self::open_in(folder.path());
         Self { _folder: Some(folder), ..desk }
     }
@@ -55,6 +56,31 @@ impl Desk {
     pub fn accept(&self, raw: &[u8]) -> JournalEntry {
         let row = self.pipeline.store.accept_blocking(&envelope(), raw.to_vec()).unwrap();
         self.pipeline.store.entry(row).unwrap().unwrap()
+    }
+}
+
+/// A folder that goes away, on the disk that is measured.
+pub fn folder() -> TempDir {
+    match std::env::var_os("POSTERN_BENCH_DIR") {
+        Some(disk) => TempDir::new_in(disk).unwrap(),
+        None => TempDir::new().unwrap(),
+    }
+}
+
+/// What a listener needs that takes mail for the desk.
+pub fn session() -> SessionConfig {
+    let address = |text| Address::parse(text).unwrap();
+    SessionConfig {
+        hostname: "acme.example".to_owned(),
+        entrance: Entrance { name: "bench".to_owned(), trust: TrustSource::None },
+        recipients: Recipients {
+            addresses: vec![address("support@acme.example")],
+            postmaster: address("postmaster@acme.example"),
+        },
+        limits: Limits::default(),
+        protocol: Protocol::Smtp,
+        tls: TlsPolicy::None,
+        logins: Logins::default(),
     }
 }
 

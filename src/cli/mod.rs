@@ -1,6 +1,7 @@
 //! The commands (DESIGN §10). Each prints a readable form, or JSON with `--json`, and ends with a code that means something.
 
 mod audit;
+mod backup;
 mod check;
 mod deliver;
 mod explain;
@@ -10,6 +11,7 @@ mod outbox;
 mod output;
 pub mod privacy;
 mod replay;
+mod restore;
 mod serve;
 mod suspended;
 mod ticket;
@@ -83,6 +85,10 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Prove that the books balance: every accepted mail is in exactly one state
     Audit(audit::Audit),
+    /// Save database, mail, keys and configuration as one verified set, while the daemon works
+    Backup(backup::Backup),
+    /// Make a data directory of a backup
+    Restore(restore::Restore),
 }
 
 #[derive(Debug, Subcommand)]
@@ -117,6 +123,8 @@ pub fn main() -> ExitCode {
         Command::Outbox(command) => outbox::run(&command),
         Command::Keys(command) => keys::run(&command),
         Command::Audit(command) => audit::run(&command),
+        Command::Backup(command) => backup::run(&command),
+        Command::Restore(command) => restore::run(&command),
     };
     match exit {
         Ok(exit) => exit.into(),

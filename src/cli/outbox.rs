@@ -15,13 +15,13 @@ pub enum OutboxCommand {
     List(List),
     /// One mail: to whom, why, its state, its text
     Show(One),
-    /// Send again what is dead, cancelled or waiting; render what failed to render
+    /// Send what is dead, cancelled, held or waiting; render what failed to render
     Retry(One),
 }
 
 #[derive(Debug, Args)]
 pub struct List {
-    /// Only mails in this state: queued, unrendered, sending, sent, dead, cancelled
+    /// Only mails in this state: queued, unrendered, held, sending, sent, dead, cancelled
     #[arg(long)]
     state: Option<String>,
     #[arg(long, default_value_t = 50)]
@@ -47,7 +47,7 @@ fn list(command: &List) -> Result<Exit, Failure> {
     let state = match &command.state {
         None => None,
         Some(word) => Some(OutboxState::from_word(word).ok_or_else(|| {
-            let known = "queued, unrendered, sending, sent, dead, cancelled";
+            let known = "queued, unrendered, held, sending, sent, dead, cancelled";
             Failure::new(Exit::USAGE, format!("--state: found `{word}`, expected one of {known}"))
         })?),
     };

@@ -60,6 +60,8 @@ impl File {
             delivery: check.delivery(self.delivery),
             data: self.store.directory,
             deciders: self.pipeline.deciders,
+            max_pending: self.pipeline.max_pending,
+            disk_reserve: self.store.disk_reserve,
             people: People::default(),
             triggers: Vec::new(),
             files: Vec::new(),

@@ -173,12 +173,15 @@ pub(super) struct SmarthostFile {
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct Store {
     pub(super) directory: PathBuf,
+    pub(super) disk_reserve: u64,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct Pipeline {
     pub(super) deciders: usize,
+    #[serde(deserialize_with = "at_least::<_, 2>")]
+    pub(super) max_pending: usize,
 }
 
 impl Default for File {
@@ -224,7 +227,13 @@ impl Default for Delivery {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { directory: PathBuf::from("./data") }
+        Self { directory: PathBuf::from("./data"), disk_reserve: 256 << 20 }
+    }
+}
+
+impl Default for Pipeline {
+    fn default() -> Self {
+        Self { deciders: 0, max_pending: 50_000 }
     }
 }
 
@@ -270,8 +279,8 @@ impl From<&Config> for File {
                 concurrency: config.delivery.concurrency,
                 smarthost: smarthost.map(smarthost_entry),
             },
-            store: Store { directory: config.data.clone() },
-            pipeline: Pipeline { deciders: config.deciders },
+            store: Store { directory: config.data.clone(), disk_reserve: config.disk_reserve },
+            pipeline: Pipeline { deciders: config.deciders, max_pending: config.max_pending },
             support_addresses: config.settings.support_addresses.iter().map(support_entry).collect(),
             listeners: config.listeners.iter().map(Listener::from).collect(),
         }

@@ -56,6 +56,10 @@ pub struct Config {
     pub data: PathBuf,
     /// Threads that decide mails; 0 is one per core.
     pub deciders: usize,
+    /// Mails that may be accepted and not yet decided; beyond it new mail is asked to come again.
+    pub max_pending: usize,
+    /// Bytes of the disk that no new mail may take.
+    pub disk_reserve: u64,
     pub people: People,
     /// In the order in which they run; without a `triggers.toml`, the standard set.
     pub triggers: Vec<Trigger>,

@@ -4,6 +4,7 @@
 //! again from the snapshot when something it relied on has changed meanwhile (`Store::run`).
 
 mod operator;
+pub mod pressure;
 pub mod report;
 pub mod scheduler;
 pub mod workers;
@@ -30,6 +31,7 @@ use crate::telemetry;
 use crate::update;
 
 pub use operator::Undone;
+use pressure::Pressure;
 use report::MailReport;
 
 /// The account's policy and secrets, loaded once at start.
@@ -73,13 +75,16 @@ pub struct Pipeline {
     pub outbox_bell: Arc<Notify>,
     /// Failed mails that a person has had tried again, until the deciders take them up.
     retried: Arc<Mutex<Vec<JournalId>>>,
+    /// Who takes mail in asks it for a place.
+    pub pressure: Arc<Pressure>,
 }
 
 impl Pipeline {
     #[must_use]
     pub fn new(store: Store, clock: Clock, account: Account) -> Self {
         let account = Arc::new(std::sync::RwLock::new(Arc::new(account)));
-        Self { store, clock, account, outbox_bell: Arc::default(), retried: Arc::default() }
+        let pressure = Arc::new(Pressure::none());
+        Self { store, clock, account, outbox_bell: Arc::default(), retried: Arc::default(), pressure }
     }
 
     /// The policy in force now.

@@ -150,6 +150,15 @@ impl Pipeline {
         Ok(json!({ "comment": id.0, "ticket": ticket.0, "visibility": "private" }))
     }
 
+    /// Copies the database as it is now, for a backup; who asked takes the copy away.
+    ///
+    /// # Errors
+    /// `Trouble` if there is no room, or the database cannot be read.
+    pub fn copy_database(&self) -> Result<Value, Undone> {
+        let staged = self.store.copy_database(self.pressure.disk_reserve()).map_err(trouble)?;
+        Ok(json!({ "staged": staged }))
+    }
+
     /// Makes a new signing key; old ones go on verifying.
     ///
     /// # Errors

@@ -66,3 +66,32 @@ fn a_mail_that_panics_the_code_is_failed_at_the_third_try_and_all_others_are_dec
     assert!(books.balanced, "{books:?}");
     assert_eq!((books.done, books.failed), (3, 1));
 }
+
+/// Rows in the order in which deciders began with them.
+static BEGUN: std::sync::Mutex<Vec<JournalId>> = std::sync::Mutex::new(Vec::new());
+static TOGETHER: std::sync::Barrier = std::sync::Barrier::new(4);
+
+/// Decides as ever, once three others are at it too.
+fn in_fours(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<(), Undecided> {
+    BEGUN.lock().unwrap().push(row);
+    TOGETHER.wait();
+    decide(pipeline, scheduler, row)
+}
+
+#[test]
+fn what_was_pending_at_the_start_is_worked_oldest_first_and_by_all_deciders_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipeline = pipeline(dir.path());
+    let author = |number| format!("c{number}@example.net");
+    let rows: Vec<_> = (0..20).map(|number| accept(&pipeline, &author(number), "Subject: Help")).collect();
+    // Four at a time, or the barrier would hold them for ever.
+    let workers = Workers::start_with(in_fours, &pipeline, 4, Vec::new()).unwrap();
+    workers.drain();
+    workers.stop();
+
+    let mut begun = BEGUN.lock().unwrap().clone();
+    // The four that work at once begin in any order.
+    begun.chunks_mut(4).for_each(<[_]>::sort);
+    assert_eq!(begun, rows);
+    assert_eq!(pipeline.store.books(Depth::Books).unwrap().done, 20);
+}

@@ -21,6 +21,18 @@ use crate::domain::time::Timestamp;
 
 /// How many files of late are remembered as being on the disk.
 const REMEMBERED: usize = 1_024;
+/// Where they lie in the data directory.
+pub(super) const FOLDER: &str = "blobs";
+
+/// The place of a blob, from the data directory on.
+pub(super) fn relative_path(sha: &[u8; 32]) -> PathBuf {
+    Path::new(FOLDER).join(below_root(sha))
+}
+
+fn below_root(sha: &[u8; 32]) -> PathBuf {
+    let [first, ..] = sha;
+    Path::new(&format!("{first:02x}")).join(HEXLOWER.encode(sha))
+}
 
 /// The content-addressed files of one data directory.
 #[derive(Debug)]
@@ -37,7 +49,7 @@ pub(super) struct Blobs {
 impl Blobs {
     pub(super) fn new(dir: &Path, durability: Durability) -> Self {
         Self {
-            root: dir.join("blobs"),
+            root: dir.join(FOLDER),
             durability,
             shards: Mutex::default(),
             temporary: AtomicU64::new(0),
@@ -107,8 +119,7 @@ impl Blobs {
     }
 
     fn path(&self, sha: &[u8; 32]) -> PathBuf {
-        let [first, ..] = sha;
-        self.root.join(format!("{first:02x}")).join(HEXLOWER.encode(sha))
+        self.root.join(below_root(sha))
     }
 
     fn temporaries(&self) -> PathBuf {

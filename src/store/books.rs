@@ -244,10 +244,10 @@ fn ids_to_come(conn: &Connection) -> rusqlite::Result<Vec<String>> {
 
 fn database_problems(conn: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut problems = Vec::new();
-    conn.pragma_query(None, "quick_check", |row| {
+    conn.pragma_query(None, "integrity_check", |row| {
         let line: String = row.get(0)?;
         if line != "ok" {
-            problems.push(format!("quick_check: {line}"));
+            problems.push(format!("integrity_check: {line}"));
         }
         Ok(())
     })?;

@@ -3,7 +3,7 @@
 //! A thread copies the bulk of the WAL into the database (PASSIVE: it waits for nobody and nobody waits for it). When
 //! little is left, the writer copies the rest between two groups and starts the WAL anew. **Invariant:** the WAL never
 //! grows past its cap by more than one group: at the cap the writer ends the reads that hold it, and while a reader in
-//! another process holds it, takes no more jobs.
+//! another process holds it, takes no more jobs. Only while a backup copies the database the cap is higher.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,6 +26,9 @@ const REST_PAGES: u32 = 256;
 
 /// After a try that did not end it, the next comes this many pages later.
 const RETRY_PAGES: u32 = 64;
+
+/// How much longer the WAL may become while the database is copied for a backup: its read cannot be ended.
+const LONG_READ_FACTOR: u32 = 8;
 
 /// How long the writer waits for readers to start the WAL anew, when it is worth it and when it must be.
 const SHORT_WAIT: Duration = Duration::from_millis(5);
@@ -136,6 +139,8 @@ pub(super) struct WalKeeper {
     shared: Arc<Shared>,
     /// Nothing is tried again before the WAL is that long.
     again_at: u32,
+    /// A long read let the WAL grow past its cap; the thread copies the excess, not the writer.
+    outgrown: bool,
 }
 
 impl WalKeeper {
@@ -151,7 +156,7 @@ impl WalKeeper {
         let cap = u32::try_from(cap_bytes / u64::from(page + 24)).unwrap_or(u32::MAX);
         conn.pragma_update(None, "journal_size_limit", i64::try_from(cap_bytes).unwrap_or(i64::MAX))?;
         let shared = Arc::clone(&checkpointer.shared);
-        Ok(Self { pages, cap, readers, shared, again_at: START_PAGES })
+        Ok(Self { pages, cap, readers, shared, again_at: START_PAGES, outgrown: false })
     }
 
     /// Called when nobody waits for the writer: after a group was answered.
@@ -184,7 +189,13 @@ impl WalKeeper {
 
     /// Whether there is room for a group. At the cap, makes room or says no.
     pub(super) fn has_room(&mut self, conn: &Connection) -> bool {
-        if self.pages.get() < self.cap {
+        let pages = self.pages.get();
+        if pages < self.cap {
+            self.outgrown = false;
+            return true;
+        }
+        self.outgrown |= self.readers.has_long_read();
+        if self.outgrown && pages < self.cap.saturating_mul(LONG_READ_FACTOR) {
             return true;
         }
         self.readers.end_all();

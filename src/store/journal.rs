@@ -90,6 +90,16 @@ impl Store {
         })
     }
 
+    /// How many mails nobody decided yet; counts no further than `most`.
+    pub fn count_pending(&self, most: usize) -> Result<usize, StoreError> {
+        self.read(|tx| {
+            let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM journal WHERE state = 'pending' LIMIT ?1)";
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let count: i64 = tx.prepare_cached(sql)?.query_row([most], |row| row.get(0))?;
+            Ok(usize::try_from(count).unwrap_or(0))
+        })
+    }
+
     /// One accepted mail with its bytes. An error if they cannot be read or are not what was accepted.
     pub fn entry(&self, id: JournalId) -> Result<Option<JournalEntry>, StoreError> {
         let found = self.read(|tx| {

@@ -15,6 +15,7 @@
 //! | `journal` | accepted mail |
 //! | `blobs` | bytes in files |
 //! | `inwork` | which mail was in work when the process died |
+//! | `backup` | the account as one verified set of files, and back |
 //! | `books` | the proof that nothing was lost |
 //! | `keys` | the secrets of tokens and fingerprints |
 //! | `snapshot`, `commit` | the two doors of every decision: what it reads, what it writes |
@@ -27,6 +28,7 @@
 //! | `signal` | wakes plain threads |
 //! | `errors` | what can go wrong |
 
+pub mod backup;
 pub mod commit;
 pub mod outbox;
 pub mod people;
@@ -52,6 +54,7 @@ mod writer;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -118,6 +121,8 @@ struct Inner {
     directory: Mutex<Option<Arc<Directory>>>,
     /// Changes made beside others hold it for reading; one that is made alone holds it for writing.
     turns: RwLock<()>,
+    /// Copies of the database that were begun.
+    copies: AtomicU64,
     /// `None` if the store was opened for reading only.
     write: Option<WriteSide>,
 }
@@ -154,6 +159,7 @@ impl Store {
         let mut opened = open::open(dir, options.durability, options.now)?;
         let blobs = Blobs::new(dir, options.durability);
         blobs.prepare()?;
+        backup::remove_staged(dir)?;
         let inwork = InWork::open(dir)?;
         let recovered = inwork.recover(&opened.conn, opened.unclean, options.now)?;
         outbox::release_orphans(&opened.conn, options.now)?;
@@ -188,6 +194,7 @@ impl Store {
             recovered,
             directory: Mutex::default(),
             turns: RwLock::default(),
+            copies: AtomicU64::new(0),
             write: Some(write),
         })))
     }
@@ -204,6 +211,7 @@ impl Store {
             recovered: Recovered::default(),
             directory: Mutex::default(),
             turns: RwLock::default(),
+            copies: AtomicU64::new(0),
             write: None,
         })))
     }

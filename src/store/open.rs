@@ -16,6 +16,8 @@ use super::keys::{KeyError, KeyFile};
 use crate::domain::time::Timestamp;
 
 pub(super) const DATABASE: &str = "postern.db";
+/// The database while a backup is being restored.
+pub(super) const RESTORING: &str = "postern.db.restoring";
 const LOCK: &str = "lock";
 const RUNNING: &str = "running";
 
@@ -23,8 +25,11 @@ const RUNNING: &str = "running";
 const APPLICATION_ID: i64 = 0x5053_544e;
 
 /// Each is run once, in order; `user_version` counts those that were.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_spool_and_failed.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_spool_and_failed.sql"),
+    include_str!("migrations/0003_held.sql"),
+];
 
 const WRITABLE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
@@ -44,6 +49,10 @@ pub enum OpenError {
         "`{path}` is not a Postern database: its application id is {found:#x}, expected {APPLICATION_ID:#x}"
     )]
     Foreign { path: PathBuf, found: i64 },
+    #[error(
+        "a backup was being restored into `{0}` and that did not end; empty the directory and restore it again"
+    )]
+    HalfRestored(PathBuf),
     #[error("`{0}` is not a database")]
     NotADatabase(PathBuf),
     #[error(
@@ -82,10 +91,13 @@ pub(super) struct Opened {
 pub(super) fn open(dir: &Path, durability: Durability, now: Timestamp) -> Result<Opened, OpenError> {
     make_directory(dir)?;
     let lock = take_lock(dir)?;
+    if dir.join(RESTORING).exists() {
+        return Err(OpenError::HalfRestored(dir.to_owned()));
+    }
     owners_file(&dir.join(DATABASE))?;
     let mut conn = Connection::open_with_flags(dir.join(DATABASE), WRITABLE)?;
     // Before anything is set: a database that is not ours must stay as it is.
-    let version = schema_version(&conn, dir)?;
+    let version = schema_version(&conn, &dir.join(DATABASE))?;
     let keys = match (KeyFile::load(dir), version) {
         (Ok(keys), _) => keys,
         (Err(error), 0) if is_missing(&error) => {
@@ -103,12 +115,19 @@ pub(super) fn open(dir: &Path, durability: Durability, now: Timestamp) -> Result
     Ok(Opened { lock, conn, keys, unclean })
 }
 
+/// Migrates a database that nobody has opened yet: what a restore has copied.
+pub(super) fn bring_up_to_date(conn: &mut Connection, path: &Path, now: Timestamp) -> Result<(), OpenError> {
+    conn.pragma_update(None, "foreign_keys", true)?;
+    let version = schema_version(conn, path)?;
+    Ok(migrate(conn, version, now)?)
+}
+
 /// For commands that only read: makes nothing, and takes no lock.
 pub(super) fn check_readable(dir: &Path) -> Result<KeyFile, OpenError> {
     if !dir.join(DATABASE).exists() {
         return Err(OpenError::Missing(dir.to_owned()));
     }
-    let version = schema_version(&connect_read_only(dir)?, dir)?;
+    let version = schema_version(&connect_read_only(dir)?, &dir.join(DATABASE))?;
     if usize::try_from(version) != Ok(MIGRATIONS.len()) {
         return Err(OpenError::Older { found: version, known: MIGRATIONS.len() });
     }
@@ -165,7 +184,7 @@ pub(super) fn mark_clean(dir: &Path) -> io::Result<()> {
 }
 
 /// Makes the directory so that a power cut cannot take it away with all that is in it.
-fn make_directory(dir: &Path) -> io::Result<()> {
+pub(super) fn make_directory(dir: &Path) -> io::Result<()> {
     let dir = std::path::absolute(dir)?;
     let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
     DirBuilder::new().mode(0o700).recursive(true).create(&dir)?;
@@ -200,17 +219,17 @@ fn owners_file(path: &Path) -> io::Result<()> {
 }
 
 /// The schema the database has; 0 if it has none yet. Refuses what is not ours and what is newer than we are.
-fn schema_version(conn: &Connection, dir: &Path) -> Result<i64, OpenError> {
+fn schema_version(conn: &Connection, path: &Path) -> Result<i64, OpenError> {
     let application = conn.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0));
     let application = application.map_err(|error| match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotADatabase(dir.join(DATABASE)),
+        Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotADatabase(path.to_owned()),
         _ => error.into(),
     })?;
     let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = conn.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let empty = application == 0 && version == 0 && tables == 0;
     if application != APPLICATION_ID && !empty {
-        return Err(OpenError::Foreign { path: dir.join(DATABASE), found: application });
+        return Err(OpenError::Foreign { path: path.to_owned(), found: application });
     }
     if usize::try_from(version).is_ok_and(|version| version > MIGRATIONS.len()) {
         return Err(OpenError::Newer { found: version, known: MIGRATIONS.len() });
@@ -304,16 +323,30 @@ mod tests {
     }
 
     #[test]
-    fn a_database_of_an_older_version_is_brought_up_to_date_with_its_mail() {
+    fn the_first_schema_is_brought_up_to_date_with_all_that_is_in_it() {
         let dir = tempfile::tempdir().unwrap();
-        let opened = open_at(dir.path()).unwrap();
-        let before = "DROP TABLE spooled; DROP INDEX journal_failed; PRAGMA user_version = 1;
-            INSERT INTO journal (id, accepted_at, envelope, size, state) VALUES (7, 0, '{}', 0, 'pending');";
-        opened.conn.execute_batch(before).unwrap();
-        drop(opened);
+        KeyFile::generate(NOW).unwrap().save(dir.path(), Durability::Full).unwrap();
+        sql(dir.path(), MIGRATIONS[0]);
+        sql(
+            dir.path(),
+            "PRAGMA application_id = 0x5053544e;
+            PRAGMA user_version = 1;
+            INSERT INTO account VALUES (1, 1, 1, 0);
+            INSERT INTO users VALUES (1, 1, 'Rita', '{}', 0, NULL, 0, 1, 0);
+            INSERT INTO tickets (id, version, salt, subject, status, requester, submitter, via, comments,
+                public_comments, created_at, updated_at) VALUES (1, 1, x'00', 's', 'new', 1, 1, 'mail', 0, 0, 0, 0);
+            INSERT INTO audits VALUES (1, 1, '{}', 'mail', NULL, 0, '{}');
+            INSERT INTO notifications VALUES (1, 1, 1, 'r', '{}', 's', 't', 'h', NULL, 'public', '[]', 0, 0);
+            INSERT INTO outbox VALUES (7, 1, 1, 1, 'r', 'rk', 'cc', 'm', '{}', 't', 'p', 'sent', 'd', 1, 0, 2, 3, 4, 5);",
+        );
         let conn = open_at(dir.path()).unwrap().conn;
-        let count = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
-        assert_eq!((count("SELECT COUNT(*) FROM spooled"), count("SELECT MAX(id) FROM journal")), (0, 7));
+        let row = "SELECT id || recipient_key || state || detail || due_at || bounced_at FROM outbox";
+        let row: String = conn.query_row(row, [], |row| row.get(0)).unwrap();
+        assert_eq!(row, "7rksentd35");
+        conn.execute("UPDATE outbox SET state = 'held'", []).unwrap();
+        assert!(conn.execute("UPDATE outbox SET ticket = 9", []).is_err(), "references are still checked");
+        let spooled = "SELECT COUNT(*) FROM spooled";
+        assert_eq!(conn.query_row(spooled, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     }
 
     #[test]

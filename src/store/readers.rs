@@ -4,7 +4,7 @@
 //! next statement fails with SQLITE_INTERRUPT, and the caller may read again.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -25,6 +25,8 @@ pub(super) struct Readers {
     freed: Condvar,
     /// The flags of all connections there are; set while one reads, it ends the read.
     flags: Mutex<Vec<Weak<AtomicBool>>>,
+    /// Long reads that are going on, and must not be ended.
+    long: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +34,9 @@ struct Pool {
     idle: Vec<Reader>,
     in_use: usize,
 }
+/// While this lives, the WAL may grow further than otherwise.
+#[derive(Debug)]
+pub(super) struct LongRead<'a>(&'a AtomicUsize);
 
 #[derive(Debug)]
 struct Reader {
@@ -41,8 +46,8 @@ struct Reader {
 
 impl Readers {
     pub(super) fn new(dir: &Path) -> Self {
-        let (pool, freed) = (Mutex::default(), Condvar::new());
-        Self { dir: dir.to_owned(), pool, freed, flags: Mutex::default() }
+        let (pool, freed, long) = (Mutex::default(), Condvar::new(), AtomicUsize::new(0));
+        Self { dir: dir.to_owned(), pool, freed, flags: Mutex::default(), long }
     }
 
     /// Runs `question` in one read transaction: all it sees is of one instant. `question` must not read in turn: all
@@ -74,6 +79,16 @@ impl Readers {
         }
         pool.in_use += 1;
         Place(self)
+    }
+
+    /// For a read on a connection of its own that takes its time: a backup.
+    pub(super) fn long_read(&self) -> LongRead<'_> {
+        self.long.fetch_add(1, Ordering::AcqRel);
+        LongRead(&self.long)
+    }
+
+    pub(super) fn has_long_read(&self) -> bool {
+        self.long.load(Ordering::Acquire) > 0
     }
 
     /// Ends the reads that are going on.
@@ -113,5 +128,11 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         lock(&self.0.pool).in_use -= 1;
         self.0.freed.notify_one();
+    }
+}
+
+impl Drop for LongRead<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

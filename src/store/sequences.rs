@@ -125,6 +125,14 @@ fn set(conn: &Connection, name: &str, next: i64) -> rusqlite::Result<()> {
     .map(drop)
 }
 
+/// Lets all sequences go on so much further on: ids up to there may have been given out.
+pub(super) fn jump(conn: &Connection, by: i64) -> rusqlite::Result<()> {
+    for (name, next) in NAMES.iter().zip(durable(conn)?) {
+        set(conn, name, next.saturating_add(by))?;
+    }
+    Ok(())
+}
+
 impl FreshIds {
     pub(super) fn new(sequences: Arc<Sequences>) -> Self {
         Self { sequences }
@@ -238,6 +246,18 @@ mod tests {
         ids.sequences.cover(&conn, &covered).unwrap();
         ids.sequences.give_back(&conn).unwrap();
         assert_eq!(fresh(&conn).0.ticket(), TicketId(2));
+    }
+
+    #[test]
+    fn after_a_jump_every_sequence_goes_on_far_ahead() {
+        let conn = database();
+        let (mut ids, covered) = fresh(&conn);
+        ids.ticket();
+        ids.sequences.cover(&conn, &covered).unwrap();
+        jump(&conn, 1_000).unwrap();
+        let (mut ids, _) = fresh(&conn);
+        assert!(ids.ticket() > TicketId(1_001));
+        assert_eq!(ids.user(), UserId(1_001));
     }
 
     #[test]

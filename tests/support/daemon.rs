@@ -67,14 +67,14 @@ impl Daemon {
         self.early.take().into_iter().chain(self.log.try_iter()).collect()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `kill -9`
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.id()
     }
 
     pub fn terminate(&self) {

@@ -8,6 +8,7 @@
 pub mod client;
 pub mod daemon;
 pub mod mail;
+pub mod sink;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,20 @@ impl Desk {
         let id = pipeline.store.accept_blocking(&envelope, mail.as_bytes().to_vec()).unwrap();
         pipeline.decide(&pipeline.store.entry(id).unwrap().unwrap(), None).unwrap();
         pipeline.store.close();
+    }
+
+    /// A daemon whose process is changed before it starts.
+    pub fn start_with(&self, change: impl FnOnce(&mut Command)) -> Daemon {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        change(&mut command);
+        Daemon::start(command)
+    }
+
+    /// Has a smarthost on this machine take the mail.
+    pub fn send_to(&self, port: u16) {
+        let smarthost =
+            format!("[delivery.smarthost]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n");
+        self.change_config("postern.toml", "#[delivery.smarthost]", &smarthost);
     }
 
     /// Runs a command to its end.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! unrendered ─► queued ─► sending ─► sent | queued again | dead
-//!                  └─► cancelled(reason)
+//!                  ├─► cancelled(reason)
+//!                  └─► held, by a restore ─► queued, by a person
 //! ```
 //!
 //! **Invariant:** a row is claimed by one sender at a time. A claim is a lease: a row whose sender died is due
@@ -29,6 +30,8 @@ pub enum OutboxState {
     Queued,
     /// Its text is still owed: the template failed.
     Unrendered,
+    /// It may have been sent after the backup that was restored: a person says.
+    Held,
     Sending,
     Sent,
     Dead,
@@ -36,8 +39,8 @@ pub enum OutboxState {
 }
 
 impl OutboxState {
-    pub const ALL: [Self; 6] =
-        [Self::Queued, Self::Unrendered, Self::Sending, Self::Sent, Self::Dead, Self::Cancelled];
+    pub const ALL: [Self; 7] =
+        [Self::Queued, Self::Unrendered, Self::Held, Self::Sending, Self::Sent, Self::Dead, Self::Cancelled];
 
     /// The word used in the database and shown to operators.
     #[must_use]
@@ -45,6 +48,7 @@ impl OutboxState {
         match self {
             Self::Queued => "queued",
             Self::Unrendered => "unrendered",
+            Self::Held => "held",
             Self::Sending => "sending",
             Self::Sent => "sent",
             Self::Dead => "dead",
@@ -132,7 +136,7 @@ pub enum Retry {
     Unknown,
 }
 
-/// Makes a dead, cancelled or waiting mail due now, with its attempts forgotten.
+/// Makes a dead, cancelled, held or waiting mail due now, with its attempts forgotten.
 ///
 /// # Errors
 /// If the database fails.
@@ -145,7 +149,7 @@ pub fn retry(conn: &Connection, id: OutboxId, now: Timestamp) -> Result<Retry> {
     match state {
         OutboxState::Unrendered => return Ok(Retry::Unrendered(notification)),
         OutboxState::Sent | OutboxState::Sending => return Ok(Retry::Refused),
-        OutboxState::Queued | OutboxState::Dead | OutboxState::Cancelled => {}
+        OutboxState::Queued | OutboxState::Held | OutboxState::Dead | OutboxState::Cancelled => {}
     }
     execute_one(
         conn,

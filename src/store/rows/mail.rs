@@ -125,15 +125,20 @@ pub fn insert_notification(conn: &Connection, notification: &Notification) -> Re
     )
 }
 
-/// Promises a mail: due now, unless its text is still owed.
+/// Promises a mail: due now, unless its text is still owed, or it follows from a mail that a restore found pending: the
+/// process before the restore may have decided that mail and sent this one.
 pub fn insert_outbox(conn: &Connection, entry: &OutboxEntry, now: Timestamp) -> Result<()> {
     execute_one(
         conn,
         "INSERT INTO outbox (id, notification, ticket, user, recipient, recipient_key, role, message_id,
-             reply_to, body_token, reverse_path, state, automatic, created_at, due_at)
-         SELECT ?1, id, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
-             iif(unrendered IS NULL, 'queued', 'unrendered'), automatic, ?12, ?12
-         FROM notifications WHERE id = ?2",
+             reply_to, body_token, reverse_path, automatic, created_at, due_at, state, detail)
+         SELECT ?1, id, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, automatic, ?12, ?12,
+             CASE WHEN unrendered IS NOT NULL THEN 'unrendered' WHEN restored THEN 'held' ELSE 'queued' END,
+             iif(restored, 'restored', NULL)
+         FROM (SELECT n.*, (SELECT journal FROM audits WHERE id = n.audit) < (SELECT held_below FROM account)
+                   AND NOT EXISTS (SELECT 1 FROM suspended_tickets s JOIN audits a ON a.journal = s.journal
+                                   WHERE a.id = n.audit) AS restored
+               FROM notifications n WHERE n.id = ?2)",
         (
             entry.id.0,
             entry.notification.0,
