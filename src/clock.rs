@@ -1,11 +1,11 @@
 //! The only place that asks what time it is.
 //!
 //! **Invariant:** the time a [`Clock`] tells never runs backwards, whatever the computer's clock does: comments are
-//! ordered by it, and a retry must not wait for a clock that was set back.
+//! ordered by it. **Invariant:** it never stands still either: while the computer's clock is behind what was told, time
+//! goes at half speed until they meet. A retry must not wait for a clock that was set back.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::time::Timestamp;
 
@@ -13,8 +13,14 @@ use crate::domain::time::Timestamp;
 #[derive(Clone, Debug)]
 pub struct Clock {
     source: Source,
-    /// The latest time told.
-    latest: Arc<AtomicI64>,
+    told: Arc<Mutex<Told>>,
+}
+
+/// A time that was told, and when.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    time: Timestamp,
+    at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,38 +34,62 @@ impl Clock {
     /// The computer's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self { source: Source::System, latest: Arc::new(AtomicI64::new(i64::MIN)) }
+        Self::starting(Source::System, system_time())
     }
 
     /// A clock that stands at `start`: for `--now` and for tests.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        Self { source: Source::Manual, latest: Arc::new(AtomicI64::new(start.0)) }
+        Self::starting(Source::Manual, start)
     }
 
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        match self.source {
-            Source::System => self.at_least(system_time()),
-            Source::Manual => Timestamp(self.latest.load(Ordering::SeqCst)),
-        }
+        self.tell(&mut self.lock())
     }
 
     /// Never tells a time before `floor` again: after a restart, the newest time the store has seen.
     pub fn never_before(&self, floor: Timestamp) {
-        self.at_least(floor);
+        let mut told = self.lock();
+        if floor > self.tell(&mut told) {
+            *told = Told { time: floor, at: Instant::now() };
+        }
     }
 
     /// Moves a manual clock forward to `to`; earlier times and the system clock are left alone.
     pub fn advance_to(&self, to: Timestamp) {
         if self.source == Source::Manual {
-            self.at_least(to);
+            self.never_before(to);
         }
     }
 
-    fn at_least(&self, candidate: Timestamp) -> Timestamp {
-        let before = self.latest.fetch_max(candidate.0, Ordering::SeqCst);
-        Timestamp(before.max(candidate.0))
+    fn starting(source: Source, time: Timestamp) -> Self {
+        Self { source, told: Arc::new(Mutex::new(Told { time, at: Instant::now() })) }
+    }
+
+    /// Both clocks are read while the lock is held: two threads must not tell their times in the wrong order.
+    fn tell(&self, told: &mut Told) -> Timestamp {
+        match self.source {
+            Source::System => told.next(system_time(), Instant::now()),
+            Source::Manual => told.time,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Told {
+    /// The computer's time, or while that is behind, what was told and half of the time that has passed since.
+    fn next(&mut self, computer: Timestamp, now: Instant) -> Timestamp {
+        let passed: Duration = now.saturating_duration_since(self.at);
+        let slow = self.time.plus(i64::try_from(passed.as_micros() / 2).unwrap_or(i64::MAX));
+        if computer < slow {
+            return slow;
+        }
+        *self = Self { time: computer, at: now };
+        computer
     }
 }
 
@@ -96,7 +126,23 @@ mod tests {
         let clock = Clock::system();
         let tomorrow = clock.now().plus(crate::domain::time::DAY);
         clock.never_before(tomorrow);
-        assert_eq!(clock.clone().now(), tomorrow, "the computer's clock is a day behind now");
+        let told = clock.clone().now();
+        assert!(told >= tomorrow, "the computer's clock is a day behind now");
+        assert!(clock.now() >= told);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_met_again_at_half_speed() {
+        let began = Instant::now();
+        let mut told = Told { time: Timestamp(1_000), at: began };
+        let mut at =
+            |passed, computer| told.next(Timestamp(computer), began + Duration::from_micros(passed)).0;
+        assert_eq!(at(10, 1_010), 1_010);
+        // Set back by 100.
+        assert_eq!([at(12, 912), at(30, 930), at(110, 1_010)], [1_011, 1_020, 1_060]);
+        assert_eq!([at(210, 1_110), at(220, 1_120)], [1_110, 1_120]);
+        // Set forward.
+        assert_eq!(at(230, 5_000), 5_000);
     }
 
     #[test]

@@ -138,8 +138,7 @@ fn a_backup_under_load_ends_holds_up_nobody_and_goes_on_elsewhere() {
 fn stopped_desk() -> Desk {
     let desk = Desk::new();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let smarthost = format!("[delivery.smarthost]\nhost = \"127.0.0.1\"\nport = {nobody}\ntls = \"none\"\n");
-    desk.change_config("postern.toml", "#[delivery.smarthost]", &smarthost);
+    desk.send_to(nobody);
     let daemon = desk.start();
     send(&mut daemon.connect(), "rita", SUPPORT, 3);
     desk.settled();

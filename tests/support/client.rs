@@ -50,17 +50,17 @@ impl Client {
 
     /// Lines of a message, dot-stuffed, with CRLF.
     pub fn send(&mut self, text: &str) -> io::Result<()> {
-        let mut wire = String::new();
-        for line in text.lines() {
-            let dot = if line.starts_with('.') { "." } else { "" };
-            wire.push_str(&format!("{dot}{line}\r\n"));
-        }
-        self.stream.write_all(wire.as_bytes())
+        self.write(&on_the_wire(text))
     }
 
     /// The last dot, and its reply.
     pub fn finish(&mut self) -> io::Result<String> {
         self.command(".")
+    }
+
+    /// Bytes as they are, for clients that do not wait for each reply.
+    pub fn write(&mut self, bytes: &str) -> io::Result<()> {
+        self.stream.write_all(bytes.as_bytes())
     }
 
     pub fn command(&mut self, line: &str) -> io::Result<String> {
@@ -93,4 +93,14 @@ impl Client {
             }
         }
     }
+}
+
+/// Lines of a message as DATA takes them.
+pub fn on_the_wire(text: &str) -> String {
+    let mut wire = String::with_capacity(text.len() + 64);
+    for line in text.lines() {
+        let dot = if line.starts_with('.') { "." } else { "" };
+        wire.push_str(&format!("{dot}{line}\r\n"));
+    }
+    wire
 }

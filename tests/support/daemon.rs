@@ -53,6 +53,10 @@ impl Daemon {
         self.log.try_iter().collect()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `kill -9`
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -8,6 +8,7 @@
 pub mod client;
 pub mod daemon;
 pub mod mail;
+pub mod sink;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,20 @@ impl Desk {
 
     pub fn start_at(&self, address: &str) -> Daemon {
         Daemon::start(self.command(&["serve", "--listen", address]))
+    }
+
+    /// A daemon whose process is changed before it starts.
+    pub fn start_with(&self, change: impl FnOnce(&mut Command)) -> Daemon {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        change(&mut command);
+        Daemon::start(command)
+    }
+
+    /// Has a smarthost on this machine take the mail.
+    pub fn send_to(&self, port: u16) {
+        let smarthost =
+            format!("[delivery.smarthost]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n");
+        self.change_config("postern.toml", "#[delivery.smarthost]", &smarthost);
     }
 
     /// Runs a command to its end.
