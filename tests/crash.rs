@@ -228,7 +228,8 @@ fn what_was_answered_with_250_is_there_once_after_every_kill() {
             daemon.kill();
         });
         // In the start, or while it takes up what the kill before it left.
-        for _ in 0..random.below(3) {
+        // Once only: the mail that is in work at three such ends in a row is given up for a person to see (DESIGN §2).
+        if random.below(2) == 0 {
             start_and_kill(&desk, random.micros(80_000));
         }
         daemon = start(&desk, &mut starts);

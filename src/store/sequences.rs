@@ -249,6 +249,18 @@ mod tests {
     }
 
     #[test]
+    fn after_a_jump_every_sequence_goes_on_far_ahead() {
+        let conn = database();
+        let (mut ids, covered) = fresh(&conn);
+        ids.ticket();
+        ids.sequences.cover(&conn, &covered).unwrap();
+        jump(&conn, 1_000).unwrap();
+        let (mut ids, _) = fresh(&conn);
+        assert!(ids.ticket() > TicketId(1_001));
+        assert_eq!(ids.user(), UserId(1_001));
+    }
+
+    #[test]
     fn salts_differ() {
         let (mut ids, _) = fresh(&database());
         assert_ne!(ids.salt(), ids.salt());

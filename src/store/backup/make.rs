@@ -186,3 +186,73 @@ fn prove(to: &Path, now: Timestamp) -> Result<Made, BackupError> {
     File::open(&parent).and_then(|parent| parent.sync_all()).map_err(at(&parent))?;
     Ok(Made { manifest, problems })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Options, Priority, WriteError};
+
+    const SMALL_CAP: u64 = 1 << 20;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { wal_cap_bytes: SMALL_CAP, ..Options::new(Timestamp(0)) };
+        let store = Store::open(dir.path(), options).unwrap();
+        (dir, store)
+    }
+
+    /// Writes more than the cap while another connection reads.
+    fn write_beside_a_reader(store: &Store) -> Result<(), StoreError> {
+        let reader = open::connect_read_only(store.dir()).unwrap();
+        reader.execute_batch("BEGIN; SELECT COUNT(*) FROM users").unwrap();
+        write(store)
+    }
+
+    fn write(store: &Store) -> Result<(), StoreError> {
+        for id in 0..40 {
+            let job = move |tx: &rusqlite::Transaction<'_>| {
+                tx.execute(
+                    "INSERT INTO blobs (sha256, size, created_at) VALUES (randomblob(50000), ?1, 0)",
+                    [id],
+                )
+                .map(drop)
+            };
+            store.write(Priority::Other, job).map_err(WriteError::flatten)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_log_may_outgrow_its_cap_while_the_database_is_copied_and_no_longer() {
+        let (_dir, store) = store();
+        {
+            let _long = store.0.readers.long_read();
+            write_beside_a_reader(&store).unwrap();
+        }
+        let grown = store.wal_pages();
+        assert!(u64::from(grown) * 4096 > SMALL_CAP, "{grown} pages");
+        write(&store).unwrap();
+        write(&store).unwrap();
+        assert!(store.wal_pages() < grown, "{} of {grown} pages", store.wal_pages());
+        assert_eq!(write_beside_a_reader(&store), Err(StoreError::Full));
+    }
+
+    #[test]
+    fn a_copy_that_would_eat_the_reserve_is_not_begun() {
+        let (dir, store) = store();
+        let refused = store.copy_database(u64::MAX / 2).unwrap_err().to_string();
+        assert!(refused.contains("make room and try again"), "{refused}");
+        assert!(!dir.path().join("backup-0.tmp").exists());
+    }
+
+    #[test]
+    fn a_copy_that_nobody_came_for_is_removed_at_the_next_start() {
+        let (dir, store) = store();
+        let staged = dir.path().join(store.copy_database(0).unwrap());
+        assert!(staged.join(open::DATABASE).exists());
+        store.close();
+        drop(store);
+        Store::open(dir.path(), Options::new(Timestamp(0))).unwrap().close();
+        assert!(!staged.exists());
+    }
+}
