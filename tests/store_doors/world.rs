@@ -34,8 +34,14 @@ pub const GROUP: GroupId = GroupId(1);
 /// An empty account.
 pub fn empty() -> Connection {
     let conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch(include_str!("../../src/store/migrations/0001_initial.sql")).unwrap();
-    conn.execute("INSERT INTO account VALUES (1, 1, 1, 0)", []).unwrap();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/migrations");
+    let mut migrations: Vec<_> = folder.read_dir().unwrap().map(|file| file.unwrap().path()).collect();
+    migrations.sort();
+    for migration in migrations {
+        conn.execute_batch(&std::fs::read_to_string(migration).unwrap()).unwrap();
+    }
+    let account = "INSERT INTO account (id, epoch, directory_version, created_at) VALUES (1, 1, 1, 0)";
+    conn.execute(account, []).unwrap();
     conn.execute("INSERT INTO groups VALUES (1, 'Support', 0, 1)", []).unwrap();
     conn
 }
