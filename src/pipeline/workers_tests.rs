@@ -1,7 +1,7 @@
 use crate::clock::Clock;
 use crate::domain::mail::{Entrance, Envelope, TrustSource};
 use crate::domain::settings::Settings;
-use crate::domain::time::Timestamp;
+use crate::domain::time::MINUTE;
 use crate::pipeline::{Account, key_ring};
 use crate::store::{Depth, Durability, Options, Store};
 
@@ -36,6 +36,68 @@ fn accept(pipeline: &Pipeline, author: &str, subject: &str) -> JournalId {
         accepted_at: NOW,
     };
     pipeline.store.accept_blocking(&envelope, raw.into_bytes()).unwrap()
+}
+
+fn is_done(pipeline: &Pipeline, row: JournalId) -> bool {
+    matches!(pipeline.store.entry(row).unwrap().unwrap().fate, Fate::Done { .. })
+}
+
+/// Rings until it is so: the loader looks at the clock when the bell rings.
+fn becomes_done(pipeline: &Pipeline, row: JournalId) -> bool {
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while !is_done(pipeline, row) && std::time::Instant::now() < until {
+        pipeline.store.subscribe().ring();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    is_done(pipeline, row)
+}
+
+/// A pipeline with a failed mail, an answer to it, another by the answer's author, and one that has nothing to do with
+/// them; and deciders that have done what they can.
+fn parked(dir: &std::path::Path) -> (Pipeline, Workers, [JournalId; 4]) {
+    let pipeline = pipeline(dir);
+    let poison = accept(&pipeline, "mallory@example.net", "Message-ID: <p@example.net>\r\nSubject: poison");
+    pipeline.store.mark_failed(poison, "crashed".to_owned(), NOW).unwrap();
+    let answer =
+        accept(&pipeline, "mallory@example.net", "In-Reply-To: <p@example.net>\r\nSubject: Re: poison");
+    let tied = accept(&pipeline, "mallory@example.net", "Subject: And another thing");
+    let other = accept(&pipeline, "sam@example.net", "Subject: Help");
+    // One decider: a mail that waits must not hold it up.
+    let workers = Workers::start(&pipeline, 1, Vec::new()).unwrap();
+    workers.drain();
+    (pipeline, workers, [poison, answer, tied, other])
+}
+
+#[test]
+fn an_answer_to_a_failed_mail_waits_fifteen_minutes_and_holds_up_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pipeline, workers, [poison, answer, tied, other]) = parked(dir.path());
+    assert_eq!([answer, tied, other].map(|row| is_done(&pipeline, row)), [false, false, true]);
+
+    pipeline.clock.advance_to(NOW.plus(15 * MINUTE - 1));
+    let later = accept(&pipeline, "paul@example.net", "Subject: Help");
+    assert!(becomes_done(&pipeline, later));
+    assert!(!is_done(&pipeline, answer), "a moment before");
+
+    pipeline.clock.advance_to(NOW.plus(15 * MINUTE));
+    assert!(becomes_done(&pipeline, answer) && becomes_done(&pipeline, tied));
+    assert!(!is_done(&pipeline, poison));
+    workers.stop();
+}
+
+#[test]
+fn an_answer_to_a_failed_mail_goes_on_as_soon_as_that_one_is_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pipeline, workers, [poison, answer, tied, _]) = parked(dir.path());
+    pipeline.retry_failed(poison).unwrap();
+    assert!([poison, answer, tied].iter().all(|row| becomes_done(&pipeline, *row)));
+    let ticket = |row| match pipeline.store.entry(row).unwrap().unwrap().fate {
+        Fate::Done { ticket, .. } => ticket,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ticket(poison), ticket(answer), "the answer finds the ticket");
+    assert!(ticket(poison) < ticket(tied));
+    workers.stop();
 }
 
 /// Decides as ever, and panics over a poison mail.

@@ -27,7 +27,7 @@ const SLOT: usize = 8;
 pub struct Recovered {
     /// The store was not closed in order.
     pub unclean: bool,
-    /// Mails that were in work then and are to be tried alone, each with one more attempt counted.
+    /// Pending mails that were in work at an unclean end, this one or an earlier: to be tried alone.
     pub suspects: Vec<JournalId>,
     /// Mails that were in work then for the last time.
     pub failed: Vec<JournalId>,
@@ -72,11 +72,13 @@ impl InWork {
         // A mail that was in work at an unclean end before is the likelier culprit: those beside it stay unblamed.
         let known = in_work.iter().any(|(_, attempts)| *attempts > 0);
         for (id, _) in in_work.into_iter().filter(|(_, attempts)| !known || *attempts > 0) {
-            match count_attempt(&tx, id, now)? {
-                Fate::Pending => recovered.suspects.push(id),
-                _ => recovered.failed.push(id),
+            if count_attempt(&tx, id, now)? != Fate::Pending {
+                recovered.failed.push(id);
             }
         }
+        // Also those of earlier deaths that were not tried since: beside the culprit they would be blamed for the next.
+        let suspects = "SELECT id FROM journal WHERE state = 'pending' AND attempts > 0 ORDER BY id";
+        recovered.suspects = rows::all(&tx, suspects, [], |row| row.get(0).map(JournalId))?;
         tx.commit()?;
         self.clear()?;
         Ok(recovered)

@@ -71,10 +71,6 @@ impl Daemon {
         self.child.id()
     }
 
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// `kill -9`
     pub fn kill(mut self) {
         self.child.kill().unwrap();

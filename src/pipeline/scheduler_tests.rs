@@ -1,0 +1,204 @@
+use super::*;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use std::convert::Infallible;
+
+/// Accepted, and looked at, at once.
+const AT: (Timestamp, Timestamp) = (Timestamp(0), Timestamp(0));
+const LATEST: Timestamp = Timestamp(GRACE);
+
+fn ties(author: &str, mentioned: &[&str], thread: &[&str]) -> Ties {
+    let address = |text: &str| Address::parse(&format!("{text}@x.example")).unwrap();
+    Ties {
+        authors: [address(author)].into(),
+        mentioned: mentioned.iter().map(|text| address(text)).collect(),
+        thread: thread.iter().map(|id| MessageId((*id).to_owned())).collect(),
+        tickets: BTreeSet::new(),
+    }
+}
+
+fn none() -> Result<BTreeSet<TicketId>, Infallible> {
+    Ok(BTreeSet::new())
+}
+
+fn seven() -> Result<BTreeSet<TicketId>, Infallible> {
+    Ok([TicketId(7)].into())
+}
+
+/// A scheduler with these rows in work, the first ones about what is said here.
+fn in_work(rows: i64, said: &[Ties]) -> Arc<Scheduler> {
+    let scheduler = Arc::new(Scheduler::default());
+    scheduler.queue((1..=rows).map(JournalId));
+    for row in 1..=rows {
+        assert_eq!(scheduler.take(), Some(JournalId(row)));
+    }
+    for (row, ties) in (1..).zip(said) {
+        scheduler.lock().in_work.insert(JournalId(row), Some(ties.clone()));
+    }
+    scheduler
+}
+
+/// Asks for the row's turn on a thread of its own; the answer comes when it is there.
+fn ask(
+    scheduler: &Arc<Scheduler>,
+    row: i64,
+    ties: Ties,
+    tickets: fn() -> Result<BTreeSet<TicketId>, Infallible>,
+) -> mpsc::Receiver<Turn> {
+    let (tell, told) = mpsc::channel();
+    let scheduler = Arc::clone(scheduler);
+    std::thread::spawn(move || {
+        let Ok(turn) = scheduler.wait_for_turn(JournalId(row), ties, AT, tickets);
+        let _ = tell.send(turn);
+    });
+    told
+}
+
+fn answer(told: &mpsc::Receiver<Turn>) -> Option<Turn> {
+    told.recv_timeout(Duration::from_secs(5)).ok()
+}
+
+fn has_turn(told: &mpsc::Receiver<Turn>) -> bool {
+    answer(told) == Some(Turn::Now)
+}
+
+fn waits(told: &mpsc::Receiver<Turn>) -> bool {
+    told.recv_timeout(Duration::from_millis(20)).is_err()
+}
+
+#[test]
+fn mails_tie_each_other_by_people_ticket_and_message_id() {
+    let first = Ties { tickets: [TicketId(7)].into(), ..ties("a", &["c"], &["1", "0"]) };
+    let about_7 = |ties: Ties| Ties { tickets: [TicketId(7)].into(), ..ties };
+    let tied = |ties: Ties| ties.shares_people_with(&first) || ties.shares_conversation_with(&first);
+    assert!(tied(ties("a", &[], &["2"])), "same author");
+    assert!(tied(ties("c", &[], &["2"])), "a person whom it mentions");
+    assert!(tied(ties("b", &["a"], &["2"])), "mentions its author");
+    assert!(tied(ties("b", &[], &["2", "1"])), "answers it");
+    assert!(tied(ties("b", &[], &["1"])), "carries its Message-ID");
+    assert!(tied(ties("b", &[], &["2", "0"])), "answers the same mail");
+    assert!(tied(about_7(ties("b", &[], &["2"]))), "same ticket");
+    assert!(!tied(ties("b", &["c"], &["2", "9"])), "both mention somebody, as both mention us");
+}
+
+#[test]
+fn a_tied_mail_waits_and_an_untied_one_overtakes() {
+    let scheduler = in_work(3, &[ties("a", &[], &["1"])]);
+    let second = ask(&scheduler, 2, ties("a", &[], &["2"]), none);
+    assert!(has_turn(&ask(&scheduler, 3, ties("c", &[], &["3"]), none)));
+    assert!(waits(&second), "row 2 must wait for row 1");
+    scheduler.finish(JournalId(1));
+    assert!(has_turn(&second));
+}
+
+#[test]
+fn a_mail_that_answers_an_undecided_one_is_about_its_ticket() {
+    let about_7 = Ties { tickets: [TicketId(7)].into(), ..ties("a", &[], &["1"]) };
+    let scheduler = in_work(3, &[about_7]);
+    let answer = ask(&scheduler, 2, ties("b", &[], &["2", "1"]), none);
+    let by_token = ask(&scheduler, 3, ties("c", &[], &["3"]), seven);
+    assert!(waits(&answer) && waits(&by_token));
+    scheduler.finish(JournalId(1));
+    assert!(has_turn(&answer));
+    assert!(waits(&by_token), "row 3 must wait for row 2, which is about the same ticket");
+    scheduler.finish(JournalId(2));
+    assert!(has_turn(&by_token));
+}
+
+#[test]
+fn the_store_is_asked_again_if_an_earlier_row_was_settled_meanwhile() {
+    let scheduler = in_work(2, &[ties("a", &[], &["1"])]);
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let tickets = || {
+        asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        scheduler.finish(JournalId(1));
+        none()
+    };
+    let Ok(turn) = scheduler.wait_for_turn(JournalId(2), ties("b", &[], &["2", "1"]), AT, tickets);
+    assert_eq!(turn, Turn::Now);
+    assert_eq!(asked.into_inner(), 2);
+}
+
+#[test]
+fn what_the_store_cannot_say_is_an_error() {
+    let scheduler = in_work(1, &[]);
+    let answer = scheduler.wait_for_turn(JournalId(1), ties("a", &[], &[]), AT, || Err("the disk is gone"));
+    assert_eq!(answer, Err("the disk is gone"));
+}
+
+#[test]
+fn a_mail_that_refers_to_a_failed_one_is_parked_and_holds_up_only_what_is_tied_to_it() {
+    let scheduler = in_work(5, &[]);
+    scheduler.fail(JournalId(1), ties("a", &[], &["1"]));
+    let parked = Some(Turn::Parked(LATEST));
+    assert_eq!(answer(&ask(&scheduler, 2, ties("b", &[], &["2", "1"]), none)), parked, "answers it");
+    assert_eq!(answer(&ask(&scheduler, 3, ties("b", &[], &["3"]), none)), parked, "by the author of row 2");
+    assert_eq!(
+        answer(&ask(&scheduler, 4, ties("a", &[], &["4"]), none)),
+        Some(Turn::Now),
+        "only shares its author"
+    );
+    assert_eq!(answer(&ask(&scheduler, 5, ties("c", &[], &["5"]), none)), Some(Turn::Now));
+    scheduler.release(Timestamp(GRACE - 1));
+    assert!(scheduler.lock().waiting.is_empty());
+    scheduler.release(LATEST);
+    assert_eq!(scheduler.lock().waiting, [JournalId(2), JournalId(3)], "in order of acceptance");
+}
+
+#[test]
+fn a_failed_mail_that_was_mended_lets_the_others_go_at_once() {
+    let about_7 = Ties { tickets: [TicketId(7)].into(), ..Ties::default() };
+    let scheduler = in_work(2, &[]);
+    scheduler.fail(JournalId(1), about_7);
+    let parked = Some(Turn::Parked(LATEST));
+    assert_eq!(
+        answer(&ask(&scheduler, 2, ties("b", &[], &["2"]), seven)),
+        parked,
+        "is about the same ticket"
+    );
+    scheduler.retry(JournalId(1));
+    assert_eq!(scheduler.take(), Some(JournalId(1)));
+    assert!(scheduler.lock().waiting.is_empty(), "row 2 waits until row 1 is settled");
+    scheduler.finish(JournalId(1));
+    assert_eq!(scheduler.take(), Some(JournalId(2)));
+    assert!(has_turn(&ask(&scheduler, 2, ties("b", &[], &["2"]), seven)));
+}
+
+#[test]
+fn a_mail_that_waits_for_one_that_fails_is_parked() {
+    let scheduler = in_work(2, &[ties("a", &[], &["1"])]);
+    let second = ask(&scheduler, 2, ties("b", &[], &["2", "1"]), none);
+    assert!(waits(&second));
+    scheduler.fail(JournalId(1), ties("a", &[], &["1"]));
+    assert_eq!(answer(&second), Some(Turn::Parked(LATEST)));
+}
+
+#[test]
+fn a_mail_that_is_old_enough_waits_for_no_failed_one() {
+    let scheduler = in_work(2, &[]);
+    scheduler.fail(JournalId(1), ties("a", &[], &["1"]));
+    let Ok(turn) =
+        scheduler.wait_for_turn(JournalId(2), ties("b", &[], &["2", "1"]), (Timestamp(0), LATEST), none);
+    assert_eq!(turn, Turn::Now);
+}
+
+#[test]
+fn only_one_suspect_is_in_work_at_a_time_and_others_go_on() {
+    let scheduler = Scheduler::new([JournalId(1), JournalId(2)]);
+    scheduler.queue([JournalId(1), JournalId(2), JournalId(3)]);
+    assert_eq!(scheduler.take(), Some(JournalId(1)));
+    assert_eq!(scheduler.take(), Some(JournalId(3)));
+    scheduler.finish(JournalId(1));
+    assert_eq!(scheduler.take(), Some(JournalId(2)));
+}
+
+#[test]
+fn a_row_put_back_comes_first_again() {
+    let scheduler = Scheduler::default();
+    scheduler.queue([JournalId(4), JournalId(5)]);
+    assert_eq!(scheduler.take(), Some(JournalId(4)));
+    scheduler.put_back(JournalId(4), false);
+    assert_eq!(scheduler.take(), Some(JournalId(4)));
+}
