@@ -3,7 +3,7 @@
 //! The daemon, built for release, is loaded over SMTP; a rate counts until the last mail is decided. Each figure compares it with
 //! itself, or with a bare receiver: the same listener, one `INSERT` a mail, commits shared by all who wait. Fails if one is missed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a bench fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a program for the command line")]
 
 mod support;
