@@ -68,6 +68,7 @@ const PLACES: &[(&str, &[&str], &[&str])] = &[
             "main",
         ],
     ),
+    ("the metrics have one vocabulary", &["metrics_exporter_prometheus", "with_recorder"], &["telemetry"]),
     ("the log has one vocabulary", &["tracing::", "tracing_subscriber"], &["telemetry"]),
     ("only the command line prints", &["println!", "eprintln!", "print!(", "stdout()"], &["cli"]),
 ];

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use super::log::{dispatch, filter};
 use super::*;
 
 #[derive(Clone, Default)]
@@ -43,6 +44,7 @@ fn log_every_event() {
         reason: "quit",
         duration: second,
     });
+    smtp_refused("smtp", Some(IpAddr::from([127, 0, 0, 1])), "message_too_large");
     smtp_accept_failed("smtp", second, "too many open files");
     message_decided(&DecidedEvent {
         journal: JournalId(1),
@@ -66,6 +68,8 @@ fn log_every_event() {
     store_trouble("keeping a mail", "the disk is full");
     store_wal_full(32_768, 32_768);
     store_in_doubt("the disk is gone");
+    admin_started(SocketAddr::from(([127, 0, 0, 1], 9125)));
+    admin_trouble("listening", "the address is taken");
     daemon_stopped(0);
 }
 
