@@ -29,7 +29,8 @@
 //! | `mailer` | `domain`, `telemetry`, `clock`, `store`, `outbox` |
 //! | `pipeline` | `domain`, core, order, edges |
 //! | `control` | `domain`, edges, `pipeline` |
-//! | `daemon` | `domain`, core, order, edges, `pipeline`, `control` |
+//! | `admin` | `domain`, `clock`, `telemetry`, `store` |
+//! | `daemon` | `domain`, core, order, edges, `pipeline`, `control`, `admin` |
 //! | `scenario` | `domain`, core, order, edges, `pipeline`, `daemon` |
 //! | `cli` | `domain`, core, order, edges, `pipeline`, `control`, `daemon`, `scenario` |
 //!
@@ -64,6 +65,7 @@ pub mod store;
 pub mod telemetry;
 
 // Shell
+pub mod admin;
 pub mod cli;
 pub mod control;
 pub mod daemon;

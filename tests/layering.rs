@@ -39,7 +39,8 @@ const TABLE: &[(&str, &str)] = &[
     // Shell.
     ("pipeline", "domain core order edges"),
     ("control", "domain edges pipeline"),
-    ("daemon", "domain core order edges pipeline control"),
+    ("admin", "domain clock telemetry store"),
+    ("daemon", "domain core order edges pipeline control admin"),
     ("scenario", "domain core order edges pipeline daemon"),
     ("cli", "domain core order edges pipeline control daemon scenario"),
     ("main", "cli"),
@@ -49,7 +50,7 @@ const TABLE: &[(&str, &str)] = &[
 const PLACES: &[(&str, &[&str], &[&str])] = &[
     ("SQL lives in the store", &["rusqlite", "SELECT ", "INSERT INTO", "DELETE FROM"], &["store"]),
     ("all time comes from the clock", &["SystemTime::now(", "Timestamp::now(", "Zoned::now("], &["clock"]),
-    ("the core measures no time", &["Instant::now("], &["smtp", "store", "mailer", "pipeline"]),
+    ("the core measures no time", &["Instant::now("], &["smtp", "store", "mailer", "pipeline", "admin"]),
     ("the core is given its randomness", &["getrandom"], &["store", "mailer"]),
     (
         "the core does no IO",
@@ -62,6 +63,7 @@ const PLACES: &[(&str, &[&str], &[&str])] = &[
             "mailer",
             "pipeline",
             "control",
+            "admin",
             "daemon",
             "scenario",
             "cli",

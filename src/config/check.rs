@@ -14,10 +14,13 @@ use crate::domain::people::People;
 use crate::domain::settings::{AccountSettings, Settings, SupportAddress};
 
 use super::document::{ConfigError, Source};
-use super::file::{Delivery, File, Listener, SmarthostFile, SupportEntry, Trust, TrustEntry, unplaced};
+use super::file::{
+    Admin, Delivery, File, Listener, SmarthostFile, SupportEntry, Trust, TrustEntry, unplaced,
+};
 use super::locale;
 use super::{
-    CertificateAuthority, Config, Credentials, DeliveryConfig, ListenerSettings, Secret, Smarthost, TlsMode,
+    AdminConfig, CertificateAuthority, Config, Credentials, DeliveryConfig, ListenerSettings, Secret,
+    Smarthost, TlsMode,
 };
 
 /// `+id` and a token of at most 32 characters (DESIGN §5) must fit behind a support address's local part.
@@ -60,6 +63,7 @@ impl File {
             delivery: check.delivery(self.delivery),
             data: self.store.directory,
             deciders: self.pipeline.deciders,
+            admin: check.admin(self.admin),
             people: People::default(),
             triggers: Vec::new(),
             files: Vec::new(),
@@ -160,6 +164,20 @@ impl Check<'_> {
         }
     }
 
+    fn admin(&mut self, admin: Admin) -> AdminConfig {
+        if let Some(address) = admin.address.as_ref().filter(|_| !admin.public)
+            && !is_private(address.get_ref().ip())
+        {
+            let message = format!(
+                "`{}` can be reached from anywhere and asks for no password, expected an address of this machine or of a \
+                 private network, or `public = true` beside it",
+                address.get_ref()
+            );
+            self.fault(address, "admin.address", message);
+        }
+        AdminConfig { address: admin.address.map(Spanned::into_inner), public: admin.public }
+    }
+
     fn delivery(&mut self, delivery: Delivery) -> DeliveryConfig {
         if let (Some(directory), Some(_)) = (&delivery.directory, &delivery.smarthost) {
             let message = "has no effect beside `delivery.smarthost`, expected one of the two";
@@ -258,6 +276,16 @@ fn holds_authorities(pem: &[u8]) -> bool {
     let sound = CertificateDer::pem_slice_iter(pem)
         .all(|certificate| certificate.is_ok_and(|certificate| roots.add(certificate).is_ok()));
     sound && !roots.is_empty()
+}
+
+/// Of this machine, or of a network that is nobody else's (RFC 1918, RFC 3927, RFC 4193, RFC 4291).
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
 }
 
 fn is_loopback(host: &str) -> bool {

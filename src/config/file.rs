@@ -40,6 +40,7 @@ pub(super) struct File {
     pub(super) delivery: Delivery,
     pub(super) store: Store,
     pub(super) pipeline: Pipeline,
+    pub(super) admin: Admin,
     pub(super) support_addresses: Vec<SupportEntry>,
     pub(super) listeners: Vec<Listener>,
 }
@@ -184,6 +185,13 @@ pub(super) struct Pipeline {
     pub(super) deciders: usize,
 }
 
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct Admin {
+    pub(super) address: Option<Spanned<SocketAddr>>,
+    pub(super) public: bool,
+}
+
 impl Default for File {
     fn default() -> Self {
         let support = SupportEntry {
@@ -209,6 +217,7 @@ impl Default for File {
             delivery: Delivery::default(),
             store: Store::default(),
             pipeline: Pipeline::default(),
+            admin: Admin::default(),
             support_addresses: vec![support],
             listeners: vec![listener],
         }
@@ -282,6 +291,7 @@ impl From<&Config> for File {
             },
             store: Store { directory: config.data.clone() },
             pipeline: Pipeline { deciders: config.deciders },
+            admin: Admin { address: config.admin.address.map(unplaced), public: config.admin.public },
             support_addresses: config.settings.support_addresses.iter().map(support_entry).collect(),
             listeners: config.listeners.iter().map(listener_entry).collect(),
         }

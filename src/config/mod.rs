@@ -50,6 +50,7 @@ pub struct Config {
     pub data: PathBuf,
     /// Threads that decide mails; 0 is one per core.
     pub deciders: usize,
+    pub admin: AdminConfig,
     pub people: People,
     /// In the order in which they run; without a `triggers.toml`, the standard set.
     pub triggers: Vec<Trigger>,
@@ -162,6 +163,15 @@ pub enum TlsMode {
     #[default]
     Starttls,
     Tls,
+}
+
+/// Where metrics and health can be asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// None: nowhere.
+    pub address: Option<SocketAddr>,
+    /// The address may be one that everybody can reach.
+    pub public: bool,
 }
 
 /// Every fault of every file.

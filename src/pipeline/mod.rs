@@ -9,6 +9,7 @@ pub mod scheduler;
 pub mod workers;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -25,7 +26,7 @@ use crate::domain::token::{KeyRing, KeyState, TokenKey};
 use crate::intake::{self, Outcome, Policy};
 use crate::message;
 use crate::store::{self, KeyFile, RunError, Store, StoreError};
-use crate::telemetry;
+use crate::telemetry::{self, Stage};
 use crate::update;
 
 pub use operator::Undone;
@@ -105,7 +106,7 @@ impl Pipeline {
         entry: &JournalEntry,
         recovers: Option<SuspendedId>,
     ) -> Result<MailReport, RunError> {
-        let message = message::parse(&entry.raw);
+        let message = parse(&entry.raw);
         self.decide_message(entry, &message, recovers, |_| Ok(()))
     }
 
@@ -120,15 +121,18 @@ impl Pipeline {
         recovers: Option<SuspendedId>,
         wait: impl FnOnce(&intake::Prepared<'_>) -> Result<(), StoreError>,
     ) -> Result<MailReport, RunError> {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let account = self.account();
         let (policy, context) = (account.policy(), account.context());
         let prepared = intake::prepare(entry.id, message, &entry.envelope, recovers, &policy);
         let prepared = prepared_with_salts(&self.store, prepared, &policy)?;
+        let waiting = Instant::now();
         wait(&prepared)?;
+        telemetry::stage(Stage::Wait, waiting.elapsed());
         let mut keep = AttachmentKeeper { store: &self.store, message, kept: false };
         let now = self.clock.now();
         let report = self.store.run(&prepared.lookup(), now, |snapshot, fresh| {
+            let deciding = Instant::now();
             let decided = intake::decide(&prepared, snapshot, &policy, fresh);
             let plan = match &decided.outcome {
                 Outcome::Update(change) => {
@@ -142,6 +146,7 @@ impl Pipeline {
                     update::discard(record.clone(), *reason, bounced.clone(), recovers)
                 }
             };
+            telemetry::stage(Stage::Decide, deciding.elapsed());
             let mails = plan.writes.iter().filter(|write| matches!(write, Write::InsertOutbox(_))).count();
             let triggers = report::fired(&plan);
             Ok((plan, MailReport::new(entry.id, &decided, mails, triggers)))
@@ -189,6 +194,14 @@ fn prepared_with_salts<'a>(
 ) -> Result<intake::Prepared<'a>, RunError> {
     let salts = store.salts(&prepared.claimed())?;
     Ok(prepared.with_salts(&salts, policy))
+}
+
+/// Reads a mail, and tells how long that took.
+fn parse(raw: &[u8]) -> InboundMessage {
+    let began = Instant::now();
+    let message = message::parse(raw);
+    telemetry::stage(Stage::Parse, began.elapsed());
+    message
 }
 
 /// The keys of the file as the core knows them; a retired one verifies for five years.

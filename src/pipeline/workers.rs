@@ -11,7 +11,6 @@ use std::time::Duration;
 use crate::domain::fate::Fate;
 use crate::domain::ids::JournalId;
 use crate::intake;
-use crate::message;
 use crate::store::{RunError, StoreError};
 use crate::telemetry;
 
@@ -126,7 +125,7 @@ fn decide(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<
     if entry.fate != Fate::Pending {
         return Ok(());
     }
-    let message = message::parse(&entry.raw);
+    let message = super::parse(&entry.raw);
     let wait = |prepared: &intake::Prepared<'_>| {
         let claims = prepared.claims();
         scheduler.wait_for_turn(row, Ties::of(&message), || pipeline.store.tickets_named(claims))

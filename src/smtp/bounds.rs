@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::telemetry;
+
 /// The bytes of all messages under way.
 #[derive(Debug)]
 pub(super) struct InFlight {
@@ -38,6 +40,7 @@ impl Share {
         let before = self.pool.total.fetch_add(bytes, Ordering::Relaxed);
         self.pool.total.fetch_sub(self.held, Ordering::Relaxed);
         let after = (before + bytes).saturating_sub(self.held);
+        telemetry::smtp_bytes_in_flight(self.held, bytes);
         self.held = bytes;
         !grows || after <= self.pool.limit
     }

@@ -313,6 +313,7 @@ struct Record {
 
 impl Record {
     fn new(peer: SocketAddr, config: &Arc<ListenerConfig>) -> Self {
+        telemetry::smtp_session_began(&config.session.entrance.name);
         Self {
             config: Arc::clone(config),
             client: peer.ip().to_canonical(),

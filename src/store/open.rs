@@ -22,7 +22,8 @@ const RUNNING: &str = "running";
 const APPLICATION_ID: i64 = 0x5053_544e;
 
 /// Each is run once, in order; `user_version` counts those that were.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_initial.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_levels.sql")];
 
 const WRITABLE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
@@ -277,7 +278,7 @@ mod tests {
         let conn = open_at(dir.path()).unwrap().conn;
         let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!((pragma("synchronous"), pragma("foreign_keys"), pragma("wal_autocheckpoint")), (2, 1, 0));
-        assert_eq!((pragma("application_id"), pragma("user_version")), (APPLICATION_ID, 1));
+        assert_eq!((pragma("application_id"), pragma("user_version")), (APPLICATION_ID, 2));
     }
 
     #[test]

@@ -167,12 +167,6 @@ pub const EVENTS: &[EventDefinition] = &[
         fields: &[("error", "what failed")],
     },
     EventDefinition {
-        name: "admin.started",
-        level: "info",
-        meaning: "Metrics and health can be asked for.",
-        fields: &[("address", "the address of the admin listener")],
-    },
-    EventDefinition {
         name: "admin.trouble",
         level: "error",
         meaning: "The admin listener could not do something. Mail goes on without it.",

@@ -14,7 +14,7 @@ mod events;
 mod log;
 pub mod metrics;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -261,10 +261,6 @@ fn words(words: &[String]) -> Option<String> {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-pub fn admin_started(address: SocketAddr) {
-    info!(%address, "admin.started");
 }
 
 pub fn admin_trouble(doing: &str, error: &str) {

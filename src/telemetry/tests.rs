@@ -68,7 +68,6 @@ fn log_every_event() {
     store_trouble("keeping a mail", "the disk is full");
     store_wal_full(32_768, 32_768);
     store_in_doubt("the disk is gone");
-    admin_started(SocketAddr::from(([127, 0, 0, 1], 9125)));
     admin_trouble("listening", "the address is taken");
     daemon_stopped(0);
 }

@@ -15,6 +15,10 @@ pub struct Daemon {
     child: Child,
     /// Where its first listener is.
     pub address: SocketAddr,
+    /// Its listeners as `daemon.started` names them: `smtp 127.0.0.1:2525, …`.
+    pub listeners: String,
+    /// What was logged before that.
+    pub early: Vec<Value>,
     /// From the start of the process until it was ready.
     pub start_time: Duration,
     log: Receiver<Value>,
@@ -33,10 +37,10 @@ impl Daemon {
                 let _ = tell.send(event);
             }
         });
-        let event = next(&log, "daemon.started");
-        let listeners = event["listeners"].as_str().unwrap();
+        let (event, early) = next(&log, "daemon.started");
+        let listeners = event["listeners"].as_str().unwrap().to_owned();
         let address = listeners.split([' ', ',']).nth(1).unwrap().parse().unwrap();
-        Self { child, address, start_time: started.elapsed(), log }
+        Self { child, address, listeners, early, start_time: started.elapsed(), log }
     }
 
     pub fn connect(&self) -> Client {
@@ -45,7 +49,7 @@ impl Daemon {
 
     /// The next log line with this event; those before it are passed over.
     pub fn event(&self, name: &str) -> Value {
-        next(&self.log, name)
+        next(&self.log, name).0
     }
 
     /// The lines logged so far, and not read yet.
@@ -84,12 +88,13 @@ impl Drop for Daemon {
     }
 }
 
-fn next(log: &Receiver<Value>, name: &str) -> Value {
+/// The next event with this name, and those before it.
+fn next(log: &Receiver<Value>, name: &str) -> (Value, Vec<Value>) {
     let until = Instant::now() + PATIENCE;
     let mut passed = Vec::new();
     loop {
         match log.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(event) if event["message"] == name => return event,
+            Ok(event) if event["message"] == name => return (event, passed),
             Ok(event) => passed.push(event),
             Err(_) => panic!("no `{name}` in the log: {passed:#?}"),
         }

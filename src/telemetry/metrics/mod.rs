@@ -102,7 +102,8 @@ impl Metric {
         for values in known {
             match self.kind {
                 Kind::Counter => drop(recorder.register_counter(&self.key(&values), &METADATA)),
-                Kind::Gauge => drop(recorder.register_gauge(&self.key(&values), &METADATA)),
+                // A gauge says nothing until somebody has looked: 0 may be an alarm.
+                Kind::Gauge => {}
                 Kind::Histogram(_) => drop(recorder.register_histogram(&self.key(&values), &METADATA)),
             }
         }
@@ -130,6 +131,7 @@ pub fn install() -> Result<Exporter, String> {
     let recorder = recorder()?;
     let exporter = Exporter(recorder.handle());
     metrics::set_global_recorder(recorder).map_err(|error| error.to_string())?;
+    BYTES_IN_FLIGHT.add(&[], 0.0);
     Ok(exporter)
 }
 

@@ -43,10 +43,9 @@ fn series_that_are_known_before_anything_happens_start_at_zero() {
         || {},
         &[
             "postern_mail_failures_total 0",
-            "postern_smtp_in_flight_bytes 0",
             "postern_outbox_results_total{result=\"dead\"} 0",
-            "# HELP postern_ready 1 if new mail is taken, as `/readyz` says; else 0.",
-            "# TYPE postern_ready gauge",
+            "# HELP postern_mail_failures_total Tries to decide a mail that ended in a failure. The third one makes the mail `failed`.",
+            "# TYPE postern_mail_failures_total counter",
         ],
     );
 }
