@@ -1,6 +1,11 @@
 //! What the fuzzer looks for holds for every committed seed: inputs written for this repository, and those that once broke something.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice,
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
     clippy::print_stderr
 )]
 

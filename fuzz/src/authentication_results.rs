@@ -36,7 +36,13 @@ pub fn check(input: &[u8]) {
     }
 }
 
-fn judge(bodies: &[&str], received_above: usize, client: IpAddr, name: &str, from: &Address) -> Authentication {
+fn judge(
+    bodies: &[&str],
+    received_above: usize,
+    client: IpAddr,
+    name: &str,
+    from: &Address,
+) -> Authentication {
     let field = |body: &&str| AuthenticationResultsField { body: (*body).to_owned(), received_above };
     let message = InboundMessage {
         from: vec![Mailbox { name: None, address: from.clone() }],

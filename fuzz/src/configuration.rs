@@ -34,7 +34,10 @@ pub fn check(input: &[u8]) {
                     assert!(fault.file.starts_with(folder.path()), "{fault}");
                     assert!(!fault.message.is_empty(), "{fault}");
                     let lines = text.split('\n').count();
-                    assert!(fault.line.is_none_or(|line| (1..=lines).contains(&line)), "{fault} of {lines} lines");
+                    assert!(
+                        fault.line.is_none_or(|line| (1..=lines).contains(&line)),
+                        "{fault} of {lines} lines"
+                    );
                 }
             }
         }

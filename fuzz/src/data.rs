@@ -4,7 +4,8 @@
 
 use super::session::{Transcript, converse};
 
-const BEFORE: &[u8] = b"EHLO c.example\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:<support@desk.example>\r\nDATA\r\n";
+const BEFORE: &[u8] =
+    b"EHLO c.example\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:<support@desk.example>\r\nDATA\r\n";
 const END: &[u8] = b"\r\n.\r\n";
 /// What the session of these checks takes.
 const MOST: usize = 2_000;

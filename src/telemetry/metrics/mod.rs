@@ -156,20 +156,20 @@ fn recorder() -> Result<PrometheusRecorder, String> {
     Ok(recorder)
 }
 
-/// The table of `docs/metrics.md`, in Markdown.
+/// `docs/metrics.md`: how to ask, what to raise an alarm for, and every metric.
 #[must_use]
 pub fn metrics_markdown() -> String {
-    let mut page = String::new();
+    let mut page = include_str!("page.md").to_owned();
     for metric in METRICS {
         let kind = match metric.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
             Kind::Histogram(_) => "histogram",
         };
-        let _ = write!(page, "### `{}` ({kind}, {})\n\n{}\n", metric.name, metric.unit, metric.meaning);
+        let _ = write!(page, "\n### `{}` ({kind}, {})\n\n{}\n", metric.name, metric.unit, metric.meaning);
         if let Kind::Histogram(buckets) = metric.kind {
             let bounds: Vec<String> = buckets.iter().map(f64::to_string).collect();
-            let _ = writeln!(page, "Buckets end at {}.", bounds.join(", "));
+            let _ = writeln!(page, "\nIts buckets end at {}.", bounds.join(", "));
         }
         if !metric.labels.is_empty() {
             page.push_str("\n| label | meaning |\n|---|---|\n");
@@ -177,7 +177,6 @@ pub fn metrics_markdown() -> String {
         for label in metric.labels {
             let _ = writeln!(page, "| `{}` | {} |", label.name, label.meaning);
         }
-        page.push('\n');
     }
     page
 }
