@@ -26,7 +26,7 @@ use crate::outbox::compose::Letterhead;
 use crate::pipeline::workers::Workers;
 use crate::pipeline::{Account, Pipeline, key_ring};
 use crate::smtp::listener::{self, ListenerConfig};
-use crate::smtp::policy::{Limits, Recipients, SessionConfig};
+use crate::smtp::policy::{Limits, Logins, Protocol, Recipients, SessionConfig, TlsPolicy};
 use crate::smtp::{Accept, Refused};
 use crate::store::outbox::Budget;
 use crate::store::{AcceptError, KeyFile, Options, Store};
@@ -243,7 +243,11 @@ fn listener_config(config: &Config, entrance: Entrance, clock: &Clock) -> Result
             max_recipients: server.max_recipients,
             max_errors: server.max_errors,
             max_commands: server.max_commands,
+            ..Limits::default()
         },
+        protocol: Protocol::Smtp,
+        tls: TlsPolicy::None,
+        logins: Logins::default(),
     };
     let clock = clock.clone();
     Ok(ListenerConfig {

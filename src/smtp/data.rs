@@ -1,4 +1,4 @@
-//! The bytes after DATA: strict CRLF, dot-unstuffing, a size limit.
+//! The bytes after DATA: strict CRLF, and dot-unstuffing.
 //!
 //! **Invariant:** only `CRLF . CRLF` ends a message; DATA's own CRLF counts as the first (RFC 5321
 //! §4.1.1.4), so `. CRLF` right away is an empty message.
@@ -8,25 +8,14 @@
 
 use memchr::memchr2;
 
-/// Why a message cannot be taken, known when it has been read to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A CR without LF or an LF without CR. Servers differ in whether that ends a line, and wherever two
-    /// differ one mail can become two; a conforming client never sends it (RFC 5321 §2.3.8).
-    BareLineEnd,
-    /// Larger than the limit.
-    TooLarge,
-    /// Dropped at the driver's wish: the messages under way take more room than there is.
-    NoRoom,
-}
+use super::content::Content;
+use super::policy::{Limits, Refusal};
 
 /// Receives one message.
 #[derive(Debug)]
-pub struct DataReceiver {
+pub(super) struct DataReceiver {
     state: State,
-    kept: Vec<u8>,
-    limit: usize,
-    fault: Option<Fault>,
+    content: Content,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,28 +31,27 @@ enum State {
 }
 
 impl DataReceiver {
-    /// A receiver for a message of at most `limit` bytes, counted without dot-stuffing (RFC 1870 §5).
-    #[must_use]
-    pub fn new(limit: usize) -> Self {
-        Self { state: State::LineStart, kept: Vec::new(), limit, fault: None }
+    /// A receiver for a message within `limits`; its size is counted without dot-stuffing (RFC 1870 §5).
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { state: State::LineStart, content: Content::new(limits) }
     }
 
     /// Takes bytes off the front of `input`. `Some` when the message has ended: then what is left in
     /// `input` comes after it. `None` when all of `input` is used up.
-    pub fn receive(&mut self, input: &mut &[u8]) -> Option<Result<Vec<u8>, Fault>> {
+    pub(super) fn receive(&mut self, input: &mut &[u8]) -> Option<Result<Vec<u8>, Refusal>> {
         while let Some((&byte, rest)) = input.split_first() {
             let consumed = match (self.state, byte) {
                 (State::DotCr, b'\n') => {
                     *input = rest;
-                    return Some(self.finish());
+                    return Some(self.content.finish());
                 }
                 (State::Cr, b'\n') => {
-                    self.keep(b"\r\n");
+                    self.content.keep(b"\r\n");
                     self.state = State::LineStart;
                     1
                 }
                 (State::Cr | State::DotCr, _) => {
-                    self.fail(Fault::BareLineEnd);
+                    self.content.fail(Refusal::BareLineEnd);
                     self.state = State::Text;
                     0 // the byte is looked at again: it may be a CR itself
                 }
@@ -76,7 +64,7 @@ impl DataReceiver {
                     1
                 }
                 (_, b'\n') => {
-                    self.fail(Fault::BareLineEnd);
+                    self.content.fail(Refusal::BareLineEnd);
                     self.state = State::Text;
                     1
                 }
@@ -85,10 +73,10 @@ impl DataReceiver {
                     1
                 }
                 (State::LineStart | State::Text | State::Dot, _) => {
-                    let (text, _) = input.split_at(memchr2(b'\r', b'\n', input).unwrap_or(input.len()));
-                    self.keep(text);
-                    self.state = State::Text;
-                    text.len()
+                    let (lines, state) = plain_lines(input);
+                    self.content.keep(lines);
+                    self.state = state;
+                    lines.len()
                 }
             };
             *input = input.get(consumed..).unwrap_or_default();
@@ -97,33 +85,36 @@ impl DataReceiver {
     }
 
     /// Stops keeping the message; it is read to its end all the same. The first fault stands.
-    pub fn fail(&mut self, fault: Fault) {
-        self.fault.get_or_insert(fault);
-        self.kept = Vec::new();
+    pub(super) fn fail(&mut self, fault: Refusal) {
+        self.content.fail(fault);
     }
 
     /// How many bytes are held for the message.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.kept.capacity()
+    pub(super) fn held(&self) -> usize {
+        self.content.held()
     }
+}
 
-    fn keep(&mut self, text: &[u8]) {
-        if self.fault.is_some() {
-            return;
+/// The longest run of text, over as many lines as there are, that is kept as it stands: it stops before a dot at
+/// the start of a line and before a CR or LF of doubtful meaning. What begins `input` is known to be neither.
+fn plain_lines(input: &[u8]) -> (&[u8], State) {
+    let mut end = 0;
+    let state = loop {
+        let rest = input.get(end..).unwrap_or_default();
+        if rest.is_empty() || (end > 0 && rest.starts_with(b".")) {
+            break State::LineStart;
         }
-        if self.kept.len() + text.len() > self.limit {
-            return self.fail(Fault::TooLarge);
+        let Some(text) = memchr2(b'\r', b'\n', rest) else {
+            end = input.len();
+            break State::Text;
+        };
+        end += text;
+        if !rest.get(text..).is_some_and(|line_end| line_end.starts_with(b"\r\n")) {
+            break State::Text;
         }
-        self.kept.extend_from_slice(text);
-    }
-
-    fn finish(&mut self) -> Result<Vec<u8>, Fault> {
-        match self.fault {
-            Some(fault) => Err(fault),
-            None => Ok(std::mem::take(&mut self.kept)),
-        }
-    }
+        end += 2;
+    };
+    (input.split_at(end).0, state)
 }
 
 #[cfg(test)]
@@ -134,14 +125,18 @@ mod tests {
 
     #[derive(Debug, PartialEq)]
     struct Received {
-        message: Result<Vec<u8>, Fault>,
+        message: Result<Vec<u8>, Refusal>,
         /// What came after its end.
         rest: Vec<u8>,
     }
 
+    fn receiver(max_message_size: usize) -> DataReceiver {
+        DataReceiver::new(Limits { max_message_size, ..Limits::default() })
+    }
+
     /// Receives `wire` cut at `cut`; `None` if the message did not end.
     fn receive_cut(wire: &[u8], cut: usize) -> Option<Received> {
-        let mut receiver = DataReceiver::new(1000);
+        let mut receiver = receiver(1000);
         let (mut head, mut tail) = wire.split_at(cut);
         if let Some(message) = receiver.receive(&mut head) {
             return Some(Received { message, rest: [head, tail].concat() });
@@ -151,11 +146,11 @@ mod tests {
     }
 
     /// Whatever the place where `wire` is split, the message comes out as `expected` and nothing is left.
-    fn check(wire: &[u8], expected: Result<&[u8], Fault>) {
+    fn check(wire: &[u8], expected: Result<&[u8], Refusal>) {
         for cut in 0..=wire.len() {
             let received = receive_cut(wire, cut).expect("the message did not end");
             assert_eq!(
-                received.message.as_deref().map_err(|fault| *fault),
+                received.message.as_deref().map_err(|refusal| *refusal),
                 expected,
                 "{wire:?} cut at {cut}"
             );
@@ -166,7 +161,7 @@ mod tests {
     /// `sequence` inside a message does not end it: what follows, up to the true end, belongs to it.
     fn check_no_end(sequence: &[u8]) {
         let wire = [b"one\r\ntwo".as_slice(), sequence, b"MAIL FROM:<evil@example.net>\r\n.\r\n"].concat();
-        check(&wire, Err(Fault::BareLineEnd));
+        check(&wire, Err(Refusal::BareLineEnd));
     }
 
     #[test]
@@ -210,16 +205,16 @@ mod tests {
 
     #[test]
     fn a_message_over_the_limit_is_read_to_its_end_and_not_kept() {
-        let mut receiver = DataReceiver::new(10);
+        let mut receiver = receiver(10);
         let mut input: &[u8] = b"0123456789abc\r\nRSET\r\n.\r\nNOOP\r\n";
-        assert_eq!(receiver.receive(&mut input), Some(Err(Fault::TooLarge)));
+        assert_eq!(receiver.receive(&mut input), Some(Err(Refusal::MessageTooLarge)));
         assert_eq!(input, b"NOOP\r\n");
         assert_eq!(receiver.held(), 0);
     }
 
     #[test]
     fn the_limit_itself_is_allowed_and_stuffed_dots_do_not_count() {
-        let mut receiver = DataReceiver::new(4);
+        let mut receiver = receiver(4);
         assert_eq!(receiver.receive(&mut b"..a\r\n.\r\n".as_slice()), Some(Ok(b".a\r\n".to_vec())));
     }
 
@@ -248,7 +243,7 @@ mod tests {
         ) {
             let body: Vec<u8> = lines.iter().flat_map(|line| [line.as_slice(), b"\r\n"].concat()).collect();
             let wire = [stuffed(&lines), b"QUIT\r\n".to_vec()].concat();
-            let mut receiver = DataReceiver::new(1000);
+            let mut receiver = receiver(1000);
             let mut after = Vec::new();
             let mut messages = Vec::new();
             for mut piece in wire.chunks(chunk) {

@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Accept;
 use super::bounds::{Backoff, InFlight, Share};
-use super::policy::SessionConfig;
+use super::policy::{Refusal, SessionConfig};
 use super::reply::Reply;
-use super::session::{Awaiting, Ending, Session, Step};
+use super::session::{Awaiting, Channel, Ending, Session, Step};
 use crate::domain::mail::Envelope;
 use crate::domain::time::Timestamp;
 use crate::telemetry::{self, SessionEvent};
@@ -136,7 +136,11 @@ pub async fn run<A: Accept>(
             continue;
         }
         let connection = Connection {
-            session: Session::new(Arc::clone(&config.session), Some(peer.ip().to_canonical())),
+            session: Session::new(
+                Arc::clone(&config.session),
+                Some(peer.ip().to_canonical()),
+                Channel::Plain,
+            ),
             record: Record::new(peer, &config),
             share: in_flight.share(),
             config: Arc::clone(&config),
@@ -163,7 +167,7 @@ async fn drain(mut sessions: JoinSet<()>, grace: Duration) -> Drained {
 /// Says 421 and closes, without waiting for anything: a flood must not cost us tasks.
 fn refuse(stream: TcpStream, peer: SocketAddr, config: &Arc<ListenerConfig>) {
     let mut reply = Vec::new();
-    Reply::too_many_connections().write_to(&mut reply);
+    Reply::refusal(Refusal::TooManyConnections).write_to(&mut reply);
     // A fresh socket has room for one line; if the client is gone already, nobody misses it.
     let _ = stream.into_std().and_then(|mut stream| stream.write(&reply));
     Record::new(peer, config).ended("too_many_connections");
@@ -205,6 +209,8 @@ impl<A: Accept> Connection<A> {
                 match self.session.handle(&mut input, (self.config.clock)()) {
                     Step::NeedInput(awaiting) => break awaiting,
                     Step::Accept { envelope, raw } => self.keep(*envelope, raw).await,
+                    // No listener offers STARTTLS yet.
+                    Step::StartTls => return Ok("connection_lost"),
                     Step::Close(ending) => {
                         self.write_replies().await?;
                         self.linger(&mut buffer).await;
@@ -294,10 +300,8 @@ enum Event {
 fn name(ending: Ending) -> &'static str {
     match ending {
         Ending::Quit => "quit",
-        Ending::TooManyErrors => "too_many_errors",
-        Ending::TooManyCommands => "too_many_commands",
-        Ending::TimedOut => "timed_out",
         Ending::Shutdown => "shutdown",
+        Ending::Refused(refusal) => refusal.name(),
     }
 }
 

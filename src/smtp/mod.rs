@@ -1,22 +1,27 @@
-//! The gate: mail in over SMTP.
+//! The gate: mail in over SMTP and LMTP.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `session` | the state machine of one connection: bytes in; replies, mails and "close" out. No socket, no clock |
-//! | `policy` | what an operator decides: recipients and limits |
-//! | `command` | bytes to lines, a line to a command by the grammar of `smtp-proto` |
-//! | `data` | the bytes after DATA: strict CRLF, dot-unstuffing, size limit |
-//! | `reply` | every reply we can give: code, enhanced code, text |
+//! | `policy` | what an operator decides: recipients, limits, TLS, logins |
+//! | `line`, `command` | bytes to lines, a line to a command by the grammar of `smtp-proto` |
+//! | `data`, `bdat` | the bytes after DATA: strict CRLF, dot-unstuffing; the octets after BDAT |
+//! | `content` | the message under way, and the limits on it |
+//! | `auth` | the exchanges of AUTH PLAIN and LOGIN |
+//! | `reply`, `refusal` | every reply we can give, and the table of those that refuse |
 //! | `listener` | sockets, time-outs, shutdown; drives sessions |
 //! | `bounds` | what connections share: room for messages under way, patience when descriptors run out |
 //!
-//! Follows RFC 5321 (SMTP), 1870 (SIZE), 2920 (PIPELINING), 6152 (8BITMIME), 6531 (SMTPUTF8), and 2034 with
-//! 3463 (enhanced status codes).
+//! Follows RFC 5321 (SMTP), 2033 (LMTP), 1870 (SIZE), 2920 (PIPELINING), 3030 (CHUNKING, BINARYMIME), 3207
+//! (STARTTLS), 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8), and 2034 with 3463 (enhanced status codes).
 //!
 //! **Invariant:** 250 after DATA is said only after [`Accept::accept`] has answered `Ok`; the store's commit
 //! lies behind it, and the listener never sees the store.
 //! **Invariant:** one DATA makes at most one mail. Only `CRLF . CRLF` ends it, and a message that holds a
 //! CR or LF of its own is refused whole, so nobody can smuggle a second mail inside a first.
+//! **Invariant:** what BDAT announced is consumed as octets, whatever became of the command, and kept as it came:
+//! its end is counted, so a CR or LF in it means nothing to us. Where the count cannot be known we hang up.
+//! **Invariant:** bytes that came before TLS are never executed after it.
 //! **Invariant:** what one client can make us hold or do is bounded: line, message, recipients, errors,
 //! commands, time, connections, and the bytes of all messages under way together.
 //!
@@ -26,16 +31,23 @@
 //! - Lines of text longer than 1,000 octets, NUL bytes and 8-bit text without `BODY=8BITMIME` are kept as
 //!   they came: a support mail that is badly formed is still a support mail.
 //! - Parameters are taken after HELO too.
+//! - A recipient named twice is kept once (and has two replies in LMTP, one for each RCPT).
 //!
-//! Where we are stricter: a bare CR or LF is refused, in commands and in messages.
+//! Where we are stricter: a bare CR or LF is refused, in commands and in messages that come by DATA. XCLIENT is not
+//! offered.
 
 pub mod listener;
 pub mod policy;
 pub mod session;
 
+mod auth;
+mod bdat;
 mod bounds;
 mod command;
+mod content;
 mod data;
+mod line;
+mod refusal;
 mod reply;
 
 use std::future::Future;

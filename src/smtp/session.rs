@@ -1,4 +1,4 @@
-//! The state machine of one SMTP connection. Bytes in; replies, mails and "close" out.
+//! The state machine of one SMTP or LMTP connection. Bytes in; replies, mails and "close" out.
 //!
 //! **Invariant:** no socket, no clock, no policy of its own beyond [`SessionConfig`]. Whoever owns the socket
 //! owns the loop:
@@ -9,20 +9,33 @@
 //! 3. [`Step::NeedInput`]: write what [`Session::take_replies`] gives, read more, go to 2.
 //! 4. [`Step::Accept`]: put the mail into safe keeping, tell the session with [`Session::answer`], go to 2 with
 //!    the bytes that are left. Until then the session uses no more bytes.
-//! 5. [`Step::Close`]: write the last replies and close.
+//! 5. [`Step::StartTls`]: write the replies, throw away every byte that was read and not handed over yet, do the
+//!    handshake, call [`Session::secured`], go to 2. If the handshake fails, close.
+//! 6. [`Step::Close`]: write the last replies and close.
 //!
 //! Replies gather until the session needs input, so a client that sends its commands together (RFC 2920) gets
 //! the replies together.
+//!
+//! **Invariant:** bytes that came before TLS are never executed after it: the session drops what it was given
+//! beyond STARTTLS, and with [`Session::secured`] all that it had learned (RFC 3207 §4.2).
 
+mod hello;
+mod security;
+mod transaction;
+
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use self::transaction::Transaction;
 use super::Refused;
-use super::command::{self, Command, Line, Mail, Rcpt};
-use super::data::{DataReceiver, Fault};
-use super::policy::SessionConfig;
+use super::auth::{self, Exchange};
+use super::bdat::Chunk;
+use super::command::{self, Command};
+use super::data::DataReceiver;
+use super::line::Line;
+use super::policy::{Protocol, Refusal, SessionConfig};
 use super::reply::Reply;
-use crate::domain::address::Address;
 use crate::domain::ids::JournalId;
 use crate::domain::mail::Envelope;
 use crate::domain::time::Timestamp;
@@ -37,6 +50,8 @@ pub enum Step {
         envelope: Box<Envelope>,
         raw: Vec<u8>,
     },
+    /// The client waits for the handshake.
+    StartTls,
     Close(Ending),
 }
 
@@ -44,69 +59,81 @@ pub enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Awaiting {
     Command,
+    /// A message is under way, be it between two of its chunks.
     Data,
+}
+
+/// What the bytes come through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    Plain,
+    /// TLS.
+    Secure,
 }
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     Quit,
-    TooManyErrors,
-    TooManyCommands,
-    TimedOut,
     Shutdown,
+    Refused(Refusal),
 }
 
-#[derive(Debug)]
 pub struct Session {
     config: Arc<SessionConfig>,
     client: Option<IpAddr>,
+    channel: Channel,
     phase: Phase,
     line: Line,
     helo: Option<String>,
+    authenticated: bool,
     transaction: Option<Transaction>,
     replies: Vec<u8>,
+    refusals: Vec<Refusal>,
     stopping: bool,
     /// Since the last accepted mail: a relay that keeps its connection for hours is not cut off.
     errors: usize,
     commands: usize,
+    auth_failures: usize,
     progress: u64,
 }
 
-#[derive(Debug)]
 enum Phase {
     Command,
+    /// AUTH waits for a response.
+    Auth(Exchange),
     Data(DataReceiver),
-    /// A mail is with the driver.
-    Accepting,
+    Chunk(Chunk),
+    /// A mail is with the driver; so many replies are owed for it.
+    Accepting {
+        replies: usize,
+    },
+    /// The connection is with the driver, for the TLS handshake.
+    Handshake,
     Closed(Ending),
-}
-
-/// What MAIL began and DATA ends.
-#[derive(Debug)]
-struct Transaction {
-    reverse_path: Option<Address>,
-    smtputf8: bool,
-    recipients: Vec<Address>,
 }
 
 impl Session {
     #[must_use]
-    pub fn new(config: Arc<SessionConfig>, client: Option<IpAddr>) -> Self {
+    pub fn new(config: Arc<SessionConfig>, client: Option<IpAddr>, channel: Channel) -> Self {
         let mut session = Self {
             config,
             client,
+            channel,
             phase: Phase::Command,
             line: Line::default(),
             helo: None,
+            authenticated: false,
             transaction: None,
             replies: Vec::new(),
+            refusals: Vec::new(),
             stopping: false,
             errors: 0,
             commands: 0,
+            auth_failures: 0,
             progress: 0,
         };
-        let greeting = Reply::greeting(&session.config.hostname);
+        let greeting = Reply::greeting(&session.config.hostname, session.config.protocol);
         session.say(&greeting);
         session
     }
@@ -115,21 +142,43 @@ impl Session {
     /// mail that ends in them.
     pub fn handle(&mut self, input: &mut &[u8], now: Timestamp) -> Step {
         loop {
+            let chunking = self.is_chunking();
+            let max_line = self.config.limits.max_line_length;
             match &mut self.phase {
                 Phase::Closed(ending) => return Step::Close(*ending),
-                Phase::Accepting => return Step::NeedInput(Awaiting::Data),
-                Phase::Command if self.stopping => self.close(&Reply::shutting_down(), Ending::Shutdown),
+                Phase::Accepting { .. } => return Step::NeedInput(Awaiting::Data),
+                Phase::Handshake => {
+                    *input = &[];
+                    return Step::StartTls;
+                }
+                Phase::Command | Phase::Auth(_) if self.stopping && !chunking => {
+                    self.close(&Reply::shutting_down(), Ending::Shutdown);
+                }
                 Phase::Command => {
-                    let Some(line) = self.line.take_from(input, self.config.limits.max_line_length) else {
+                    let Some(line) = self.line.take_from(input, max_line) else {
+                        return Step::NeedInput(if chunking { Awaiting::Data } else { Awaiting::Command });
+                    };
+                    self.command_line(&line);
+                }
+                Phase::Auth(_) => {
+                    let Some(line) = self.line.take_from(input, max_line.max(auth::MAX_LINE + 2)) else {
                         return Step::NeedInput(Awaiting::Command);
                     };
-                    self.command_line(line);
+                    self.auth_line(&line);
                 }
                 Phase::Data(receiver) => {
                     let Some(end) = receiver.receive(input) else {
                         return Step::NeedInput(Awaiting::Data);
                     };
-                    if let Some(step) = self.end_of_data(end, now) {
+                    if let Some(step) = self.end_of_message(end, now) {
+                        return step;
+                    }
+                }
+                Phase::Chunk(_) => {
+                    if !self.chunk(input) {
+                        return Step::NeedInput(Awaiting::Data);
+                    }
+                    if let Some(step) = self.end_of_chunk(now) {
                         return step;
                     }
                 }
@@ -139,18 +188,32 @@ impl Session {
 
     /// What became of the mail that [`Step::Accept`] gave out.
     pub fn answer(&mut self, verdict: Result<JournalId, Refused>) {
-        if !matches!(self.phase, Phase::Accepting) {
+        let Phase::Accepting { replies } = self.phase else {
             return;
-        }
+        };
         self.phase = Phase::Command;
         match verdict {
             Ok(id) => {
                 self.errors = 0;
                 self.commands = 0;
-                self.say(&Reply::kept(id));
+                self.say_each(&Reply::kept(id), replies);
             }
-            Err(refused) => self.say(&Reply::refused(refused)),
+            Err(refused) => self.say_each(&Reply::refusal(refused.into()), replies),
         }
+    }
+
+    /// The handshake that [`Step::StartTls`] asked for has succeeded. All that the client said before is
+    /// forgotten: somebody else may have said it.
+    pub fn secured(&mut self) {
+        if !matches!(self.phase, Phase::Handshake) {
+            return;
+        }
+        self.phase = Phase::Command;
+        self.channel = Channel::Secure;
+        self.helo = None;
+        self.transaction = None;
+        self.authenticated = false;
+        self.progress += 1;
     }
 
     /// The replies to write, in order; empties the store of them.
@@ -159,8 +222,14 @@ impl Session {
         std::mem::take(&mut self.replies)
     }
 
-    /// Grows with every command and message completed. A deadline that starts anew only when this has moved
-    /// also ends a client that sends one byte a minute.
+    /// What was refused since this was last asked: for log and metrics, once each.
+    #[must_use]
+    pub fn take_refusals(&mut self) -> Vec<Refusal> {
+        std::mem::take(&mut self.refusals)
+    }
+
+    /// Grows with every command and message completed, but not between the chunks of a message. A deadline that
+    /// starts anew only when this has moved also ends a client that sends one byte a minute.
     #[must_use]
     pub fn progress(&self) -> u64 {
         self.progress
@@ -169,16 +238,19 @@ impl Session {
     /// Bytes held for the message under way.
     #[must_use]
     pub fn held(&self) -> usize {
-        match &self.phase {
-            Phase::Data(receiver) => receiver.held(),
-            Phase::Command | Phase::Accepting | Phase::Closed(_) => 0,
+        match (&self.phase, &self.transaction) {
+            (Phase::Data(receiver), _) => receiver.held(),
+            (_, Some(transaction)) => transaction.held(),
+            (_, None) => 0,
         }
     }
 
-    /// Drops the message under way. It is read to its end and then refused with 452.
+    /// Drops the message under way. It is read to its end, or to the end of its chunk, and then refused with 452.
     pub fn drop_message(&mut self) {
-        if let Phase::Data(receiver) = &mut self.phase {
-            receiver.fail(Fault::NoRoom);
+        match (&mut self.phase, &mut self.transaction) {
+            (Phase::Data(receiver), _) => receiver.fail(Refusal::NoRoom),
+            (_, Some(transaction)) => transaction.fail(Refusal::NoRoom),
+            (_, None) => {}
         }
     }
 
@@ -194,40 +266,47 @@ impl Session {
 
     /// Ends the session with 421 at once: the driver has waited long enough.
     pub fn time_out(&mut self) {
-        self.close(&Reply::timed_out(), Ending::TimedOut);
+        self.refuse_connection(Refusal::TimedOut);
     }
 
-    fn command_line(&mut self, line: Result<Vec<u8>, Reply>) {
-        self.progress += 1;
+    /// Ends the session at once, saying why.
+    pub fn refuse_connection(&mut self, refusal: Refusal) {
+        self.close(&Reply::refusal(refusal), Ending::Refused(refusal));
+    }
+
+    fn command_line(&mut self, line: &Line) {
+        let was_chunking = self.is_chunking();
         self.commands += 1;
         if self.commands > self.config.limits.max_commands {
-            return self.close(&Reply::too_many_commands(), Ending::TooManyCommands);
+            return self.refuse_connection(Refusal::TooManyCommands);
         }
-        let reply = match line.and_then(|line| command::parse(&line)) {
-            Ok(Command::Quit) => return self.close(&Reply::goodbye(), Ending::Quit),
+        match command::parse(line) {
             Ok(command) => self.command(command),
-            Err(reply) => reply,
-        };
-        self.say(&reply);
-        if !reply.is_error() {
-            return;
+            Err(reply) => {
+                self.conclude(&reply);
+                if line.is_bdat() {
+                    self.refuse_connection(Refusal::ChunkSizeUnknown);
+                }
+            }
         }
-        self.errors += 1;
-        if self.errors >= self.config.limits.max_errors {
-            self.close(&Reply::too_many_errors(), Ending::TooManyErrors);
+        if !(was_chunking && self.is_chunking()) {
+            self.progress += 1;
         }
     }
 
-    fn command(&mut self, command: Command) -> Reply {
-        match command {
-            Command::Ehlo(name) => {
-                self.hello(name);
-                Reply::ehlo(&self.config.hostname, self.config.limits.max_message_size)
-            }
-            Command::Helo(name) => {
-                self.hello(name);
-                Reply::helo(&self.config.hostname)
-            }
+    fn command(&mut self, command: Command) {
+        let protocol = self.config.protocol;
+        let reply = match command {
+            Command::Quit => return self.close(&Reply::goodbye(), Ending::Quit),
+            Command::Noop => Reply::ok(),
+            Command::Ehlo(name) if protocol == Protocol::Smtp => self.hello(name, Self::ehlo),
+            Command::Lhlo(name) if protocol == Protocol::Lmtp => self.hello(name, Self::ehlo),
+            Command::Helo(name) if protocol == Protocol::Smtp => self.hello(name, Self::helo),
+            Command::Ehlo(_) | Command::Helo(_) | Command::Lhlo(_) => Reply::refusal(Refusal::UnknownCommand),
+            Command::StartTls => self.start_tls(),
+            Command::Bdat(bdat) => return self.bdat(bdat),
+            _ if self.needs_tls() => Reply::refusal(Refusal::TlsRequired),
+            Command::Auth(auth) => return self.auth(auth),
             Command::Mail(mail) => self.mail(mail),
             Command::Rcpt(rcpt) => self.rcpt(rcpt),
             Command::Data => self.data(),
@@ -235,104 +314,54 @@ impl Session {
                 self.transaction = None;
                 Reply::ok()
             }
-            Command::Noop => Reply::ok(),
             Command::Vrfy => Reply::cannot_verify(),
-            Command::Help => Reply::help(),
-            Command::Quit => Reply::goodbye(),
-        }
-    }
-
-    /// RFC 5321 §4.1.4: a second EHLO works like RSET.
-    fn hello(&mut self, name: String) {
-        self.helo = Some(name);
-        self.transaction = None;
-    }
-
-    fn mail(&mut self, mail: Mail) -> Reply {
-        if self.helo.is_none() {
-            return Reply::out_of_order("EHLO");
-        }
-        if self.transaction.is_some() {
-            return Reply::nested_mail();
-        }
-        // RFC 1870 §6.1: what is said to be too large need not be sent.
-        if mail.size > self.config.limits.max_message_size {
-            return Reply::message_too_large();
-        }
-        self.transaction = Some(Transaction {
-            reverse_path: mail.reverse_path,
-            smtputf8: mail.smtputf8,
-            recipients: Vec::new(),
-        });
-        Reply::sender_ok()
-    }
-
-    fn rcpt(&mut self, rcpt: Rcpt) -> Reply {
-        let Some(transaction) = &mut self.transaction else {
-            return Reply::out_of_order("MAIL");
+            Command::Help => self.help(),
         };
-        if rcpt.needs_smtputf8 && !transaction.smtputf8 {
-            return Reply::recipient_needs_smtputf8();
-        }
-        let Some(address) = self.config.recipients.resolve(rcpt.recipient) else {
-            return Reply::no_such_recipient();
-        };
-        if transaction.recipients.contains(&address) {
-            return Reply::recipient_ok();
-        }
-        if transaction.recipients.len() >= self.config.limits.max_recipients {
-            return Reply::too_many_recipients();
-        }
-        transaction.recipients.push(address);
-        Reply::recipient_ok()
+        self.conclude(&reply);
     }
 
-    fn data(&mut self) -> Reply {
-        match &self.transaction {
-            None => Reply::out_of_order("MAIL"),
-            // RFC 2920 §3.1: a client that pipelines must hear this, or it waits for a 354.
-            Some(transaction) if transaction.recipients.is_empty() => Reply::no_valid_recipients(),
-            Some(_) => {
-                self.phase = Phase::Data(DataReceiver::new(self.config.limits.max_message_size));
-                Reply::start_data()
-            }
+    /// Says the reply that a command ends with, and counts it if it is an error.
+    fn conclude(&mut self, reply: &Reply) {
+        self.say(reply);
+        if !reply.is_error() {
+            return;
         }
-    }
-
-    /// Whatever the message was, the transaction is over and the next bytes are commands.
-    fn end_of_data(&mut self, end: Result<Vec<u8>, Fault>, now: Timestamp) -> Option<Step> {
-        self.progress += 1;
-        self.phase = Phase::Command;
-        let transaction = self.transaction.take()?;
-        let raw = match end {
-            Ok(raw) => raw,
-            Err(fault) => {
-                self.say(&match fault {
-                    Fault::BareLineEnd => Reply::bare_line_end_in_message(),
-                    Fault::TooLarge => Reply::message_too_large(),
-                    Fault::NoRoom => Reply::refused(Refused::Full),
-                });
-                return None;
-            }
-        };
-        self.phase = Phase::Accepting;
-        let envelope = Box::new(Envelope {
-            entrance: self.config.entrance.clone(),
-            client: self.client,
-            helo: self.helo.clone(),
-            reverse_path: transaction.reverse_path,
-            recipients: transaction.recipients,
-            accepted_at: now,
-        });
-        Some(Step::Accept { envelope, raw })
+        self.errors += 1;
+        if self.errors >= self.config.limits.max_errors {
+            self.refuse_connection(Refusal::TooManyErrors);
+        }
     }
 
     fn say(&mut self, reply: &Reply) {
-        reply.write_to(&mut self.replies);
+        self.say_each(reply, 1);
     }
 
+    /// Says the same for each of several recipients; it is one refusal for all that.
+    fn say_each(&mut self, reply: &Reply, count: usize) {
+        for _ in 0..count {
+            reply.write_to(&mut self.replies);
+        }
+        self.refusals.extend(reply.refused());
+    }
+
+    /// The first reason stands.
     fn close(&mut self, last_words: &Reply, ending: Ending) {
+        if matches!(self.phase, Phase::Closed(_)) {
+            return;
+        }
         self.say(last_words);
         self.phase = Phase::Closed(ending);
+        self.transaction = None;
+    }
+}
+
+/// Without what the client has said: passwords are among it.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("entrance", &self.config.entrance.name)
+            .field("client", &self.client)
+            .field("channel", &self.channel)
+            .finish_non_exhaustive()
     }
 }

@@ -14,7 +14,7 @@ use postern::domain::ids::JournalId;
 use postern::domain::mail::{Entrance, Envelope, TrustSource};
 use postern::domain::time::Timestamp;
 use postern::smtp::listener::{self, Drained, ListenerConfig};
-use postern::smtp::policy::{Limits, Recipients, SessionConfig};
+use postern::smtp::policy::{Limits, Logins, Protocol, Recipients, SessionConfig, TlsPolicy};
 use postern::smtp::{Accept, Refused};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -33,6 +33,9 @@ pub fn session_config(limits: Limits) -> SessionConfig {
             postmaster: address("postmaster@desk.example"),
         },
         limits,
+        protocol: Protocol::Smtp,
+        tls: TlsPolicy::None,
+        logins: Logins::default(),
     }
 }
 
