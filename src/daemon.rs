@@ -1,7 +1,9 @@
 //! Wires the parts, starts them, and stops them in the order that loses nothing: first the gates, then the deciders,
 //! then the mailer, last the store.
 
-use std::collections::BTreeSet;
+mod listeners;
+mod service;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +15,8 @@ use crate::admin::{self, Admin};
 use crate::clock::Clock;
 use crate::config::{Config, TlsMode};
 use crate::control;
-use crate::domain::address::Address;
 use crate::domain::ids::JournalId;
-use crate::domain::mail::{Entrance, Envelope, TrustSource};
+use crate::domain::mail::{Envelope, TrustSource};
 use crate::domain::rule::Trigger;
 use crate::domain::settings::Settings;
 use crate::domain::time::{DAY, Timestamp};
@@ -25,12 +26,13 @@ use crate::mailer::{self, Mailer};
 use crate::outbox::compose::Letterhead;
 use crate::pipeline::workers::Workers;
 use crate::pipeline::{Account, Pipeline, key_ring};
-use crate::smtp::listener::{self, ListenerConfig};
-use crate::smtp::policy::{Limits, Logins, Protocol, Recipients, SessionConfig, TlsPolicy};
-use crate::smtp::{Accept, Refused};
+use crate::smtp::{Accept, Refused, listener};
 use crate::store::outbox::Budget;
 use crate::store::{AcceptError, KeyFile, Options, Store};
 use crate::telemetry;
+
+use listeners::Opened;
+use service::HandedOver;
 
 /// The pipeline over a store that this process writes: the people of the files are brought into it first.
 ///
@@ -83,11 +85,13 @@ fn template_texts(settings: &Settings, triggers: &[Trigger]) -> Vec<String> {
     own.into_iter().chain(delimiter).cloned().chain(of_triggers.map(str::to_owned)).collect()
 }
 
-/// Runs until SIGTERM or SIGINT, then drains: mail accepted and not decided stays in the store.
+/// Runs until SIGTERM or SIGINT, then drains: mail accepted and not decided stays in the store. On SIGHUP the
+/// certificates are read again.
 ///
 /// # Errors
 /// If the store, a listener or the control socket cannot be had.
 pub fn run(config: Config) -> Result<(), String> {
+    let handed_over = HandedOver::from_env(&config.listeners);
     let clock = Clock::system();
     let store = Store::open(&config.data, Options::new(clock.now())).map_err(|error| error.to_string())?;
     let suspects = store.recovered().suspects.clone();
@@ -98,7 +102,7 @@ pub fn run(config: Config) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let served = runtime.block_on(serve(&config, &pipeline, deciders, suspects));
+    let served = runtime.block_on(serve(&config, &pipeline, deciders, suspects, handed_over));
     pipeline.store.close();
     served
 }
@@ -108,9 +112,10 @@ async fn serve(
     pipeline: &Pipeline,
     deciders: usize,
     suspects: Vec<JournalId>,
+    handed_over: HandedOver,
 ) -> Result<(), String> {
     // Before anybody is told that we are ready: a SIGTERM right after that must find us listening for it.
-    let signals = Signals::watch()?;
+    let mut signals = Signals::watch()?;
     let shutdown = CancellationToken::new();
     let stop_mailer = CancellationToken::new();
     let started = Arc::new(AtomicBool::new(false));
@@ -118,18 +123,15 @@ async fn serve(
     let admin = admin(config, pipeline, &started, &shutdown).await;
     let mut gates = tokio::task::JoinSet::new();
     let mut names = Vec::new();
-    for settings in &config.listeners {
-        let bound = listener::bind(settings.address, listener::BACKLOG)
-            .map_err(|error| format!("cannot listen on {}: {error}", settings.address))?;
-        let address = bound.local_addr().map_err(|error| error.to_string())?;
-        names.push(format!("{} {address}", settings.name));
-        if settings.trust == TrustSource::Upstream {
-            telemetry::entrance_trusted(&settings.name);
+    let (opened, certificates) = listeners::open(config, &pipeline.clock, handed_over)?;
+    for Opened { place, socket, config } in opened {
+        names.push(place);
+        let entrance = &config.session.entrance;
+        if entrance.trust == TrustSource::Upstream {
+            telemetry::entrance_trusted(&entrance.name);
         }
-        let entrance = Entrance { name: settings.name.clone(), trust: settings.trust.clone() };
-        let listener_config = Arc::new(listener_config(config, entrance, &pipeline.clock)?);
         let gate = Arc::new(Gate { store: pipeline.store.clone() });
-        gates.spawn(listener::run(bound, listener_config, gate, shutdown.clone()));
+        gates.spawn(listener::run(socket, Arc::new(config), gate, shutdown.clone()));
     }
     for warning in config.warnings() {
         telemetry::config_warning(&warning);
@@ -149,10 +151,14 @@ async fn serve(
     let listeners = names.join(", ");
     telemetry::daemon_started(env!("CARGO_PKG_VERSION"), &listeners);
     started.store(true, Ordering::Relaxed);
-    // Tells systemd, if it started us; without it there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    signals.wait().await;
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    service::ready();
+    let watchdog = tokio::spawn(service::watchdog(pipeline.store.clone()));
+    while signals.next().await == Asked::Reload {
+        service::reloading();
+        certificates.reload();
+        service::ready();
+    }
+    service::stopping();
 
     shutdown.cancel();
     control::wake(&config.data);
@@ -164,6 +170,7 @@ async fn serve(
     let _ = stopped.await;
     stop_mailer.cancel();
     let _ = mailing.await;
+    watchdog.abort();
     if let Some(admin) = admin {
         admin.stop();
     }
@@ -193,22 +200,35 @@ async fn admin(
     admin::start(config.admin.address?, subject).await
 }
 
-/// SIGTERM and SIGINT, caught from now on.
+/// The signals that are for us, caught from now on.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Stop,
+    Reload,
 }
 
 impl Signals {
     fn watch() -> Result<Self, String> {
         let watch = |kind| signal(kind).map_err(|error| format!("cannot watch for signals: {error}"));
-        Ok(Self { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+            hangup: watch(SignalKind::hangup())?,
+        })
     }
 
-    async fn wait(mut self) {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            biased;
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
         }
     }
 }
@@ -229,48 +249,6 @@ impl Accept for Gate {
             }
         })
     }
-}
-
-fn listener_config(config: &Config, entrance: Entrance, clock: &Clock) -> Result<ListenerConfig, String> {
-    let server = &config.server;
-    let session = SessionConfig {
-        hostname: server.hostname.clone(),
-        entrance,
-        recipients: recipients(&config.settings)?,
-        limits: Limits {
-            max_line_length: server.max_line_length,
-            max_message_size: server.max_message_size,
-            max_recipients: server.max_recipients,
-            max_errors: server.max_errors,
-            max_commands: server.max_commands,
-            ..Limits::default()
-        },
-        protocol: Protocol::Smtp,
-        tls: TlsPolicy::None,
-        logins: Logins::default(),
-    };
-    let clock = clock.clone();
-    Ok(ListenerConfig {
-        max_connections: server.max_connections,
-        max_bytes_in_flight: server.max_bytes_in_flight,
-        command_timeout: server.command_timeout,
-        data_timeout: server.data_timeout,
-        message_timeout: server.message_timeout,
-        shutdown_grace: server.shutdown_grace,
-        ..ListenerConfig::new(Arc::new(session), Arc::new(move || clock.now()))
-    })
-}
-
-/// Support addresses, our return addresses and postmaster; nothing else (DESIGN §5).
-fn recipients(settings: &Settings) -> Result<Recipients, String> {
-    let of_domain = |local: &str| {
-        Address::parse(&format!("{local}@{}", settings.account.mail_domain))
-            .map_err(|error| error.to_string())
-    };
-    let support: BTreeSet<Address> =
-        settings.support_addresses.iter().map(|support| support.address.clone()).collect();
-    let addresses = support.into_iter().chain([of_domain("bounce")?]).collect();
-    Ok(Recipients { addresses, postmaster: of_domain("postmaster")? })
 }
 
 /// The mailer as the configuration wants it.

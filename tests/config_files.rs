@@ -11,7 +11,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use postern::config::{Config, TlsMode, describe, load};
+use postern::config::{Config, Protocol, TlsMode, TlsUse, describe, load};
+use postern::domain::endpoint::Endpoint;
 use postern::domain::mail::TrustSource;
 use postern::domain::people::{CommentPermission, TicketAccess};
 
@@ -100,8 +101,20 @@ fn the_people_of_the_tour_are_there() {
 #[test]
 fn every_commented_out_setting_of_the_sample_is_at_its_default() {
     let text = fs::read_to_string(SAMPLE).unwrap();
-    // Examples of what has no default: whose word counts, where to send.
-    let examples = ["authserv_id", "relays", "username", "password_file", "ca_file", "host = "];
+    // Examples of what has no default, or none here: whose word counts, where to send.
+    let examples = [
+        "mode",
+        "certificate",
+        "key = ",
+        "proxies",
+        "authserv_id",
+        "relays",
+        "[[listeners.logins]]",
+        "username",
+        "password_file",
+        "ca_file",
+        "host = ",
+    ];
     let without_examples: String = uncommented(&text)
         .lines()
         .filter(|line| !examples.iter().any(|example| line.starts_with(example)))
@@ -149,7 +162,8 @@ fn every_commented_out_entry_of_people_is_sound() {
 #[test]
 fn without_a_file_the_safe_defaults_hold() {
     let config = Config::default();
-    assert!(config.listeners.iter().all(|listener| listener.address.ip().is_loopback()));
+    let loopback = Endpoint::Tcp(([127, 0, 0, 1], 2525).into());
+    assert!(config.listeners.iter().all(|listener| listener.address == loopback));
     assert_eq!(config.deliver, TrustSource::None);
     assert_eq!(config.delivery.smarthost, None);
     assert_eq!(config.settings.support_addresses[0].address.to_string(), "support@localhost");
@@ -178,6 +192,7 @@ fn what_is_described_is_a_file_that_says_the_same() {
         delimiter = ""
         [server]
         data_timeout_secs = 7
+        unlimited_networks = ["192.0.2.0/24", "2001:db8::1"]
         [delivery]
         directory = "/var/spool/out"
         [collaborators]
@@ -239,7 +254,7 @@ fn all_faults_of_all_files_are_told_at_once() {
         Folder::new(&[("postern.toml", main), ("people.toml", people)]).faults(),
         [
             "postern.toml:2: privacy.follower_replies: unknown value `mirrored`, did you mean `mirror`? (expected one of `private`, `mirror`, `as_agent`)",
-            "postern.toml:4: server.max_recipient: unknown key `max_recipient`, did you mean `max_recipients`? (expected one of `hostname`, `max_message_size`, `max_recipients`, `max_connections`, `max_bytes_in_flight`, `max_errors`, `max_commands`, `max_line_length`, `command_timeout_secs`, `data_timeout_secs`, `message_timeout_secs`, `shutdown_grace_secs`)",
+            "postern.toml:4: server.max_recipient: unknown key `max_recipient`, did you mean `max_recipients`? (expected one of `hostname`, `max_message_size`, `max_headers`, `max_header_size`, `max_recipients`, `max_connections`, `max_connections_per_network`, `unlimited_networks`, `max_bytes_in_flight`, `max_errors`, `max_commands`, `max_auth_failures`, `max_line_length`, `command_timeout_secs`, `data_timeout_secs`, `message_timeout_secs`, `min_data_rate`, `shutdown_grace_secs`)",
             "postern.toml:5: server.max_line_length: `100` is too small, expected at least 512",
             "people.toml:4: people.addresses: `ada` is not a mail address: there is no `@`, expected `name@domain`",
         ]
@@ -314,6 +329,147 @@ fn listeners_have_names_and_addresses_of_their_own() {
         ],
     );
     assert_eq!(loaded(&[listener("a", "[::1]:0"), listener("b", "[::1]:0")].concat()).listeners.len(), 2);
+}
+
+const CERTIFICATE: &str = include_str!("mailer/tls/server.pem");
+const KEY: &str = include_str!("mailer/tls/server.key");
+
+/// `postern.toml` with one listener at `address` that has these lines, and beside it a certificate, its key, an
+/// authority and a password.
+fn listener(address: &str, lines: &str) -> Folder {
+    let main = format!("[[listeners]]\nname = \"mx\"\naddress = \"{address}\"\n{lines}");
+    Folder::new(&[
+        ("postern.toml", &main),
+        ("mx.pem", CERTIFICATE),
+        ("mx.key", KEY),
+        ("ca.pem", include_str!("mailer/tls/ca.pem")),
+        ("secret", "hunter2\n"),
+    ])
+}
+
+const SHOWN: &str = "certificate = \"mx.pem\"\nkey = \"mx.key\"\n";
+
+#[test]
+fn a_listener_has_a_protocol_a_certificate_proxies_and_logins() {
+    let login = "[[listeners.logins]]\nusername = \"relay\"\npassword_file = \"secret\"\n";
+    for (word, begins) in
+        [("starttls", TlsUse::Offered), ("required", TlsUse::Required), ("implicit", TlsUse::Implicit)]
+    {
+        let lines = format!(
+            "protocol = \"lmtp\"\ntls = \"{word}\"\n{SHOWN}proxies = [\"192.0.2.80\", \"2001:db8::/64\"]\n{login}"
+        );
+        let folder = listener("127.0.0.1:24", &lines);
+        let config = folder.load();
+        let found = &config.listeners[0];
+        let tls = found.tls.as_ref().unwrap();
+        assert_eq!((found.protocol, tls.begins), (Protocol::Lmtp, begins));
+        assert_eq!(found.logins[0].password.expose(), "hunter2");
+        assert_eq!(found.proxies.len(), 2);
+
+        let described = describe(&config);
+        assert!(!described.contains("hunter2") && !format!("{config:?}").contains("hunter2"));
+        fs::write(folder.main(), described).unwrap();
+        let again = folder.load();
+        assert_eq!((&again.listeners[0].tls, &again.listeners[0].proxies), (&found.tls, &found.proxies));
+    }
+}
+
+#[test]
+fn a_listener_may_be_a_unix_socket() {
+    let config = listener("unix:/run/postern/mx.sock", "mode = \"0666\"\nprotocol = \"lmtp\"\n").load();
+    let found = &config.listeners[0];
+    assert_eq!((&found.address, found.mode), (&Endpoint::Unix("/run/postern/mx.sock".into()), 0o666));
+    let again = loaded(&describe(&config));
+    assert_eq!(again.listeners, config.listeners);
+    assert_eq!(listener("unix:/run/mx", "").load().listeners[0].mode, 0o660);
+    let login = "[[listeners.logins]]\nusername = \"u\"\npassword = \"p\"\n";
+    assert_eq!(listener("unix:/run/mx", login).load().listeners[0].logins.len(), 1);
+}
+
+#[test]
+fn what_makes_no_sense_for_a_listener_is_refused_with_its_reason() {
+    let check = |address: &str, lines: &str, expected: &[&str]| {
+        assert_eq!(listener(address, lines).faults(), expected, "{address}\n{lines}");
+    };
+    let tcp = "127.0.0.1:2525";
+    check(
+        "localhost:25",
+        "",
+        &[
+            "postern.toml:3: listeners.address: `localhost:25` is not an address, expected one like `127.0.0.1:2525` or `unix:/path`",
+        ],
+    );
+    check(
+        "[::1]:25",
+        "protocol = \"lmtp\"\n",
+        &[
+            "postern.toml:3: listeners.address: port 25 is for SMTP only (RFC 2033 §5), expected another port for `lmtp`",
+        ],
+    );
+    check(
+        tcp,
+        "mode = \"0999\"\n",
+        &["postern.toml:4: listeners.mode: `0999` is not a file mode, expected one like `0660`"],
+    );
+    check(
+        tcp,
+        "mode = \"0600\"\n",
+        &[
+            "postern.toml:4: listeners.mode: has no effect here, expected an `address` that begins with `unix:`",
+        ],
+    );
+    check(
+        tcp,
+        "tls = \"starttls\"\ncertificate = \"mx.pem\"\n",
+        &[
+            "postern.toml:4: listeners.tls: needs a certificate to show, expected `certificate` and `key` beside it",
+        ],
+    );
+    let beside =
+        "has no effect here, expected `tls = \"starttls\"`, `\"required\"` or `\"implicit\"` beside it";
+    check(
+        tcp,
+        SHOWN,
+        &[
+            &format!("postern.toml:4: listeners.certificate: {beside}"),
+            &format!("postern.toml:5: listeners.key: {beside}"),
+        ],
+    );
+    check(
+        tcp,
+        "tls = \"implicit\"\ncertificate = \"ca.pem\"\nkey = \"mx.key\"\n",
+        &[
+            "postern.toml:6: listeners.key: `mx.key` is not the key of the certificate in `ca.pem`, expected its own",
+        ],
+    );
+    check(
+        tcp,
+        "tls = \"implicit\"\ncertificate = \"mx.key\"\nkey = \"mx.key\"\n",
+        &[
+            "postern.toml:5: listeners.certificate: `mx.key` holds no certificate chain, expected the server's certificate and those it stands on, in PEM form",
+        ],
+    );
+    let machine = "has no effect here, expected an `address` with a port: what comes by a Unix socket comes from this machine";
+    check(
+        "unix:/run/mx",
+        "proxies = [\"192.0.2.1\"]\n",
+        &[&format!("postern.toml:4: listeners.proxies: {machine}")],
+    );
+    check(
+        "unix:/run/mx",
+        &format!("tls = \"required\"\n{SHOWN}"),
+        &[&format!("postern.toml:4: listeners.tls: {machine}")],
+    );
+    check(
+        tcp,
+        "[[listeners.logins]]\nusername = \"u\"\npassword = \"p\"\n[[listeners.logins]]\nusername = \"u\"\n",
+        &[
+            "postern.toml:5: listeners.logins.username: the password would come in the clear, expected `tls` for this listener",
+            "postern.toml:8: listeners.logins.username: `u` is taken, expected a name used once",
+            "postern.toml:8: listeners.logins.username: the password would come in the clear, expected `tls` for this listener",
+            "postern.toml:8: listeners.logins.username: there is no password, expected `password` or `password_file`",
+        ],
+    );
 }
 
 #[test]

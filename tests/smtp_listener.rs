@@ -17,10 +17,12 @@ use std::time::{Duration, Instant};
 
 use postern::domain::ids::JournalId;
 use postern::domain::mail::{Entrance, Envelope};
-use postern::smtp::listener::{self, ListenerConfig};
+use postern::smtp::listener::{self, Capacity, ListenerConfig};
 use postern::smtp::policy::{Limits, SessionConfig};
 use postern::smtp::{Accept, Refused};
-use smtp_support::{Client, Recorder, TestServer, listener_config, recording_server, session_config};
+use smtp_support::{
+    Client, Recorder, TestServer, listener_config, loopback, recording_server, session_config, with_capacity,
+};
 
 const SOON: Duration = Duration::from_millis(150);
 
@@ -50,7 +52,7 @@ fn idle_clients_do_not_keep_others_out() {
 
 #[test]
 fn a_client_over_the_limit_is_told_to_come_later_and_may() {
-    let (server, _) = recording_server(ListenerConfig { max_connections: 2, ..listener_config() });
+    let (server, _) = recording_server(with_capacity(Capacity { max_connections: 2, ..Capacity::default() }));
     let mut first = server.connect();
     let mut second = server.connect();
     first.hello();
@@ -69,14 +71,13 @@ fn a_client_over_the_limit_is_told_to_come_later_and_may() {
 fn no_client_of_a_crowd_is_left_without_a_word() {
     // With the usual queue of 128, most of these would believe to be connected and hear nothing.
     let recorder = Arc::new(Recorder::default());
-    let config = ListenerConfig { max_connections: 5, ..listener_config() };
+    let config = with_capacity(Capacity { max_connections: 5, ..Capacity::default() });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let guard = runtime.enter();
-    let listener = listener::bind("127.0.0.1:0".parse().unwrap(), listener::BACKLOG).unwrap();
-    let address = listener.local_addr().unwrap();
+    let (socket, address) = loopback();
     let mut crowd: Vec<Client> = (0..600).map(|_| Client::connect(address)).collect();
     let shutdown = tokio_util::sync::CancellationToken::new();
-    runtime.spawn(listener::run(listener, Arc::new(config), recorder, shutdown));
+    runtime.spawn(listener::run(socket, Arc::new(config), recorder, shutdown));
     drop(guard);
     let served = crowd.iter_mut().filter_map(|client| match client.reply().get(..4) {
         Some("220 ") => Some(()),
@@ -226,7 +227,7 @@ fn a_client_that_does_not_read_is_left() {
 #[test]
 fn messages_under_way_share_a_room() {
     let (server, recorder) =
-        recording_server(ListenerConfig { max_bytes_in_flight: 150_000, ..listener_config() });
+        recording_server(with_capacity(Capacity { max_bytes_in_flight: 150_000, ..Capacity::default() }));
     let text = [b'x'; 100_000];
     let mut clients = [server.connect(), server.connect()];
     for client in &mut clients {
@@ -278,14 +279,15 @@ impl Write for Log {
 }
 
 #[test]
-fn each_connection_leaves_one_log_event_without_addresses() {
+fn each_connection_leaves_one_log_event_and_each_refusal_one_without_addresses() {
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt().json().with_writer(move || writer.clone()).init();
     let mut session = session_config(Limits { max_errors: 1, ..Limits::default() });
     session.entrance = Entrance { name: "logged".into(), ..session.entrance };
     let session: Arc<SessionConfig> = Arc::new(session);
-    let config = ListenerConfig { session, max_connections: 1, ..listener_config() };
+    let one = with_capacity(Capacity { max_connections: 1, ..Capacity::default() });
+    let config = ListenerConfig { session, ..one };
     let (server, recorder) = recording_server(config);
     recorder.refusals.lock().unwrap().push_back(Refused::Full);
 
@@ -302,15 +304,22 @@ fn each_connection_leaves_one_log_event_without_addresses() {
     server.stop();
 
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let events: Vec<&str> = text.lines().filter(|line| line.contains(r#""entrance":"logged""#)).collect();
+    let of = |event: &str| -> Vec<&str> {
+        let wanted = format!(r#""message":"{event}","entrance":"logged""#);
+        text.lines().filter(|line| line.contains(&wanted)).collect()
+    };
+    let refusals = ["too_many_connections", "no_room", "out_of_order", "too_many_errors"];
+    let refused = of("smtp.refused");
+    assert_eq!(refused.len(), refusals.len(), "{text}");
+    for (line, refusal) in refused.iter().zip(refusals) {
+        assert!(line.contains(&format!(r#""refusal":"{refusal}""#)), "{line}");
+    }
+    let events = of("smtp.session");
     assert_eq!(events.len(), 2, "{text}");
     assert!(events[0].contains(r#""reason":"too_many_connections""#), "{events:?}");
     assert!(events[1].contains(r#""mails":1,"refused":1,"reason":"too_many_errors""#), "{events:?}");
     for event in events {
-        assert!(
-            event.contains(r#""message":"smtp.session""#) && event.contains(r#""duration_us":"#),
-            "{event}"
-        );
+        assert!(event.contains(r#""duration_us":"#), "{event}");
         assert!(event.contains(r#""client":"127.0.0.1""#) && !event.contains('@'), "{event}");
     }
 }

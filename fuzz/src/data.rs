@@ -2,14 +2,11 @@
 //!
 //! Holds: the same bytes make the same message or the same refusal, end at the same place, and what follows is commands.
 
-use super::session::{Transcript, converse};
+use super::session::{LIMITS, Transcript, converse};
 
 const BEFORE: &[u8] =
     b"EHLO c.example\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:<support@desk.example>\r\nDATA\r\n";
 const END: &[u8] = b"\r\n.\r\n";
-/// What the session of these checks takes.
-const MOST: usize = 2_000;
-
 /// What the slow reader makes of the bytes after DATA.
 #[derive(Debug, PartialEq)]
 enum Expected {
@@ -66,10 +63,9 @@ fn judge(body: &[u8]) -> Expected {
         bare |= text.contains(&b'\r') || text.contains(&b'\n');
         kept.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
     }
-    match (bare, kept.len() > MOST) {
+    match (bare, kept.len() > LIMITS.max_message_size) {
         (false, false) => Expected::Message(kept),
         (false, true) => Expected::Refused(&["552"]),
-        (true, false) => Expected::Refused(&["5"]),
-        (true, true) => Expected::Refused(&["5"]),
+        (true, _) => Expected::Refused(&["5"]),
     }
 }

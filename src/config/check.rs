@@ -14,21 +14,19 @@ use crate::domain::people::People;
 use crate::domain::settings::{AccountSettings, Settings, SupportAddress};
 
 use super::document::{ConfigError, Source};
-use super::file::{
-    Admin, Delivery, File, Listener, SmarthostFile, SupportEntry, Trust, TrustEntry, unplaced,
-};
+use super::file::{Admin, Delivery, File, SmarthostFile, SupportEntry, Trust, TrustEntry, unplaced};
 use super::locale;
 use super::{
-    AdminConfig, CertificateAuthority, Config, Credentials, DeliveryConfig, ListenerSettings, Secret,
-    Smarthost, TlsMode,
+    AdminConfig, CertificateAuthority, Config, Credentials, DeliveryConfig, Secret, Smarthost, TlsMode,
 };
 
 /// `+id` and a token of at most 32 characters (DESIGN §5) must fit behind a support address's local part.
 const TOKEN_SUFFIX_OCTETS: usize = 3 + 32;
 /// RFC 5321 §4.5.3.1.1
 const MAX_LOCAL_OCTETS: usize = 64;
+const SMARTHOST: &str = "delivery.smarthost";
 /// The entrance that the `deliver` command is.
-const DELIVER: &str = "deliver";
+pub(super) const DELIVER: &str = "deliver";
 
 impl File {
     /// What the file comes to. Faults that no single value shows are added to `faults`.
@@ -71,13 +69,13 @@ impl File {
     }
 }
 
-struct Check<'a> {
-    source: Source<'a>,
+pub(super) struct Check<'a> {
+    pub(super) source: Source<'a>,
     faults: &'a mut Vec<ConfigError>,
 }
 
 impl Check<'_> {
-    fn fault<T>(&mut self, at: &Spanned<T>, key: &str, message: impl Into<String>) {
+    pub(super) fn fault<T>(&mut self, at: &Spanned<T>, key: &str, message: impl Into<String>) {
         self.faults.push(self.source.fault(&at.span(), key, message));
     }
 
@@ -115,30 +113,7 @@ impl Check<'_> {
         entries.into_iter().map(support).collect()
     }
 
-    fn listeners(&mut self, entries: Vec<Listener>) -> Vec<ListenerSettings> {
-        let mut names = BTreeSet::from([DELIVER.to_owned()]);
-        let mut addresses = BTreeSet::new();
-        let mut listeners = Vec::new();
-        for entry in entries {
-            let (name, address) = (entry.name.get_ref().clone(), *entry.address.get_ref());
-            if !names.insert(name.clone()) {
-                let message = format!("`{name}` is taken, expected a name that no other entrance has");
-                self.fault(&entry.name, "listeners.name", message);
-            }
-            // Port 0 lets the system choose, a different one each time.
-            if address.port() != 0 && !addresses.insert(address) {
-                let message = format!("`{address}` is taken, expected an address that no other listener has");
-                self.fault(&entry.address, "listeners.address", message);
-            }
-            let trust =
-                TrustEntry { trust: entry.trust, authserv_id: entry.authserv_id, relays: entry.relays };
-            let trust = self.trust("listeners", trust);
-            listeners.push(ListenerSettings { name, address, trust });
-        }
-        listeners
-    }
-
-    fn trust(&mut self, table: &str, entry: TrustEntry) -> TrustSource {
+    pub(super) fn trust(&mut self, table: &str, entry: TrustEntry) -> TrustSource {
         let TrustEntry { trust, authserv_id, relays } = entry;
         let word = trust.unwrap_or_else(|| unplaced(Trust::None));
         match (word.get_ref(), authserv_id) {
@@ -192,35 +167,14 @@ impl Check<'_> {
     }
 
     fn smarthost(&mut self, file: SmarthostFile) -> Smarthost {
-        let password = match (file.password, file.password_file) {
-            (Some(_), Some(path)) => {
-                let message = "there is also a `password`, expected one of the two";
-                self.fault(&path, "delivery.smarthost.password_file", message);
-                None
-            }
-            (Some(password), None) => Some(password),
-            (None, Some(path)) => self.password_of(&path),
-            (None, None) => None,
-        };
-        if let (Some(password), None) = (&password, &file.username) {
-            let message = "there is no `username`, expected both";
-            self.fault(password, "delivery.smarthost.password", message);
-        }
-        if let (None, Some(username)) = (&password, &file.username) {
-            let message = "there is no password, expected `password` or `password_file`";
-            self.fault(username, "delivery.smarthost.username", message);
-        }
-        if let Some(password) = &password
+        let credentials = self.credentials(SMARTHOST, file.username, file.password, file.password_file);
+        if let Some((given, _)) = &credentials
             && file.tls == TlsMode::None
             && !is_loopback(&file.host)
         {
             let message = "would be sent in the clear, expected `tls = \"starttls\"` or `tls = \"tls\"`";
-            self.fault(password, "delivery.smarthost.password", message);
+            self.fault(given, &format!("{SMARTHOST}.password"), message);
         }
-        let credentials = file.username.zip(password).map(|(username, password)| Credentials {
-            username: username.into_inner(),
-            password: password.into_inner(),
-        });
         let port = file.port.unwrap_or(match file.tls {
             TlsMode::None => 25,
             TlsMode::Starttls => 587,
@@ -231,12 +185,19 @@ impl Check<'_> {
             self.fault(path, "delivery.smarthost.ca_file", message);
         }
         let authority = file.ca_file.and_then(|path| self.authority(&path));
-        Smarthost { host: file.host, port, tls: file.tls, credentials, authority, timeout: file.timeout }
+        Smarthost {
+            host: file.host,
+            port,
+            tls: file.tls,
+            credentials: credentials.map(|(_, credentials)| credentials),
+            authority,
+            timeout: file.timeout,
+        }
     }
 
     /// The certificates of the file, which is looked for beside `postern.toml`.
     fn authority(&mut self, path: &Spanned<PathBuf>) -> Option<CertificateAuthority> {
-        let key = "delivery.smarthost.ca_file";
+        let key = &format!("{SMARTHOST}.ca_file");
         let beside = self.source.file.with_file_name(path.get_ref());
         let pem = std::fs::read(&beside)
             .map_err(|error| self.fault(path, key, format!("`{}` cannot be read: {error}", beside.display())))
@@ -249,13 +210,51 @@ impl Check<'_> {
         Some(CertificateAuthority { file: path.get_ref().clone(), pem })
     }
 
+    /// A user name and its password, or neither; with the place of the password.
+    pub(super) fn credentials(
+        &mut self,
+        table: &str,
+        username: Option<Spanned<String>>,
+        password: Option<Spanned<Secret>>,
+        password_file: Option<Spanned<PathBuf>>,
+    ) -> Option<(Spanned<()>, Credentials)> {
+        let password = match (password, password_file) {
+            (Some(_), Some(path)) => {
+                let message = "there is also a `password`, expected one of the two";
+                self.fault(&path, &format!("{table}.password_file"), message);
+                return None;
+            }
+            (Some(password), None) => Some(password),
+            (None, Some(path)) => Some(self.password_of(table, &path)?),
+            (None, None) => None,
+        };
+        match (username, password) {
+            (Some(username), Some(password)) => {
+                let given = Spanned::new(password.span(), ());
+                let (username, password) = (username.into_inner(), password.into_inner());
+                Some((given, Credentials { username, password }))
+            }
+            (None, Some(password)) => {
+                let message = "there is no `username`, expected both";
+                self.fault(&password, &format!("{table}.password"), message);
+                None
+            }
+            (Some(username), None) => {
+                let message = "there is no password, expected `password` or `password_file`";
+                self.fault(&username, &format!("{table}.username"), message);
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
     /// The first line of the file, which is looked for beside `postern.toml`.
-    fn password_of(&mut self, path: &Spanned<PathBuf>) -> Option<Spanned<Secret>> {
-        let key = "delivery.smarthost.password_file";
+    fn password_of(&mut self, table: &str, path: &Spanned<PathBuf>) -> Option<Spanned<Secret>> {
+        let key = format!("{table}.password_file");
         let beside = self.source.file.with_file_name(path.get_ref());
         match std::fs::read_to_string(&beside) {
             Ok(text) if text.trim().is_empty() => {
-                self.fault(path, key, format!("`{}` is empty, expected a password", beside.display()));
+                self.fault(path, &key, format!("`{}` is empty, expected a password", beside.display()));
                 None
             }
             Ok(text) => {
@@ -263,7 +262,7 @@ impl Check<'_> {
                 Some(Spanned::new(path.span(), secret))
             }
             Err(error) => {
-                self.fault(path, key, format!("`{}` cannot be read: {error}", beside.display()));
+                self.fault(path, &key, format!("`{}` cannot be read: {error}", beside.display()));
                 None
             }
         }

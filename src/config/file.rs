@@ -3,7 +3,6 @@
 //! Each key has its default here or in `domain::settings`; `config/postern.toml` documents them, and
 //! `tests/config_files.rs` holds the two together.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,10 +17,11 @@ use crate::domain::settings::{
     PrivacySettings, SupportAddress, TicketSettings,
 };
 
+use super::listeners::Listener;
 use super::values::{
     Network, Secret, at_least, blocklist, domain, empty_is_none, locale, seconds, time_zone,
 };
-use super::{Config, ListenerSettings, ServerConfig, Smarthost, TlsMode};
+use super::{Config, ServerConfig, Smarthost, TlsMode};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
@@ -113,19 +113,6 @@ pub(super) struct Notifications {
     pub(super) budget_per_recipient: u32,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct Listener {
-    pub(super) name: Spanned<String>,
-    pub(super) address: Spanned<SocketAddr>,
-    #[serde(default)]
-    pub(super) trust: Option<Spanned<Trust>>,
-    #[serde(default)]
-    pub(super) authserv_id: Option<Spanned<String>>,
-    #[serde(default)]
-    pub(super) relays: Vec<Spanned<Network>>,
-}
-
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct TrustEntry {
@@ -199,13 +186,6 @@ impl Default for File {
             name: Some("Support".to_owned()),
             takes_suffix: true,
         };
-        let listener = Listener {
-            name: unplaced("smtp".to_owned()),
-            address: unplaced(SocketAddr::from(([127, 0, 0, 1], 2525))),
-            trust: None,
-            authserv_id: None,
-            relays: Vec::new(),
-        };
         Self {
             account: Account::default(),
             privacy: PrivacySettings::default(),
@@ -219,7 +199,7 @@ impl Default for File {
             pipeline: Pipeline::default(),
             admin: Admin::default(),
             support_addresses: vec![support],
-            listeners: vec![listener],
+            listeners: vec![Listener::default()],
         }
     }
 }
@@ -293,7 +273,7 @@ impl From<&Config> for File {
             pipeline: Pipeline { deciders: config.deciders },
             admin: Admin { address: config.admin.address.map(unplaced), public: config.admin.public },
             support_addresses: config.settings.support_addresses.iter().map(support_entry).collect(),
-            listeners: config.listeners.iter().map(listener_entry).collect(),
+            listeners: config.listeners.iter().map(Listener::from).collect(),
         }
     }
 }
@@ -303,17 +283,6 @@ fn support_entry(support: &SupportAddress) -> SupportEntry {
         address: unplaced(support.address.clone()),
         name: support.name.clone(),
         takes_suffix: support.takes_suffix,
-    }
-}
-
-fn listener_entry(listener: &ListenerSettings) -> Listener {
-    let TrustEntry { trust, authserv_id, relays } = trust_entry(&listener.trust);
-    Listener {
-        name: unplaced(listener.name.clone()),
-        address: unplaced(listener.address),
-        trust,
-        authserv_id,
-        relays,
     }
 }
 
@@ -331,7 +300,7 @@ fn smarthost_entry(smarthost: &Smarthost) -> SmarthostFile {
     }
 }
 
-fn trust_entry(trust: &TrustSource) -> TrustEntry {
+pub(super) fn trust_entry(trust: &TrustSource) -> TrustEntry {
     let of = |word, authserv_id: Option<&String>, relays: &[IpNet]| TrustEntry {
         trust: Some(unplaced(word)),
         authserv_id: authserv_id.cloned().map(unplaced),

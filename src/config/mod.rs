@@ -4,19 +4,21 @@
 //! all files are told, each with file, line, key, what was found and what would be right.
 //! **Invariant:** secrets are never shown: not by `Debug`, not by [`describe`], not in a fault.
 
+mod certificate;
 mod check;
 mod document;
 mod file;
+mod listeners;
 mod locale;
 mod people;
 pub mod rules;
 mod values;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::mail::TrustSource;
@@ -24,12 +26,14 @@ use crate::domain::people::{People, PersonEntry, RoleKind};
 use crate::domain::rule::Trigger;
 use crate::domain::settings::Settings;
 
+pub use certificate::ServerCertificate;
 pub use document::ConfigError;
+pub use listeners::{ListenerSettings, Protocol, TlsSettings, TlsUse};
 pub use values::Secret;
 
 use document::{Source, read};
 use file::File;
-use values::{at_least, domain, seconds};
+use values::{at_least, domain, networks, seconds};
 
 /// The file that is read if none is named.
 pub const DEFAULT_FILE: &str = "./config/postern.toml";
@@ -58,14 +62,6 @@ pub struct Config {
     pub files: Vec<PathBuf>,
 }
 
-/// A socket that mail comes in at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerSettings {
-    pub name: String,
-    pub address: SocketAddr,
-    pub trust: TrustSource,
-}
-
 /// How every listener behaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
@@ -77,15 +73,25 @@ pub struct ServerConfig {
     #[serde(deserialize_with = "at_least::<_, 65536>")]
     pub max_message_size: usize,
     #[serde(deserialize_with = "at_least::<_, 1>")]
+    pub max_headers: usize,
+    #[serde(deserialize_with = "at_least::<_, 1024>")]
+    pub max_header_size: usize,
+    #[serde(deserialize_with = "at_least::<_, 1>")]
     pub max_recipients: usize,
     #[serde(deserialize_with = "at_least::<_, 1>")]
     pub max_connections: usize,
+    #[serde(deserialize_with = "at_least::<_, 1>")]
+    pub max_connections_per_network: usize,
+    #[serde(with = "networks")]
+    pub unlimited_networks: Vec<IpNet>,
     #[serde(deserialize_with = "at_least::<_, 65536>")]
     pub max_bytes_in_flight: usize,
     #[serde(deserialize_with = "at_least::<_, 1>")]
     pub max_errors: usize,
     #[serde(deserialize_with = "at_least::<_, 10>")]
     pub max_commands: usize,
+    #[serde(deserialize_with = "at_least::<_, 1>")]
+    pub max_auth_failures: usize,
     /// RFC 5321 §4.5.3.1.4 asks for 512 octets at least.
     #[serde(deserialize_with = "at_least::<_, 512>")]
     pub max_line_length: usize,
@@ -95,6 +101,8 @@ pub struct ServerConfig {
     pub data_timeout: Duration,
     #[serde(rename = "message_timeout_secs", with = "seconds")]
     pub message_timeout: Duration,
+    /// Bytes a second; 0 is none.
+    pub min_data_rate: u32,
     #[serde(rename = "shutdown_grace_secs", with = "seconds")]
     pub shutdown_grace: Duration,
 }
@@ -104,15 +112,21 @@ impl Default for ServerConfig {
         Self {
             hostname: String::new(),
             max_message_size: 50 * 1024 * 1024,
+            max_headers: 1000,
+            max_header_size: 256 * 1024,
             max_recipients: 100,
             max_connections: 1000,
+            max_connections_per_network: 100,
+            unlimited_networks: Vec::new(),
             max_bytes_in_flight: 128 * 1024 * 1024,
             max_errors: 20,
             max_commands: 1000,
+            max_auth_failures: 3,
             max_line_length: 2048,
             command_timeout: Duration::from_secs(5 * 60),
             data_timeout: Duration::from_secs(3 * 60),
             message_timeout: Duration::from_secs(15 * 60),
+            min_data_rate: 100,
             shutdown_grace: Duration::from_secs(30),
         }
     }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use toml::Spanned;
 
 use crate::domain::address::Address;
 
@@ -56,6 +57,52 @@ impl TryFrom<String> for Network {
 impl From<Network> for String {
     fn from(network: Network) -> Self {
         network.0.to_string()
+    }
+}
+
+/// Networks, each as a [`Network`].
+pub(super) mod networks {
+    use super::*;
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<IpNet>, D::Error> {
+        let networks = Vec::<Network>::deserialize(deserializer)?;
+        Ok(networks.into_iter().map(|network| network.0).collect())
+    }
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        networks: &[IpNet],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(networks.iter().map(|network| Network(*network)))
+    }
+}
+
+/// The permission bits of a file, written in octal as for `chmod`.
+pub(super) mod mode {
+    use super::*;
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Spanned<u32>>, D::Error> {
+        let text = Spanned::<String>::deserialize(deserializer)?;
+        let (span, text) = (text.span(), text.into_inner());
+        let bits = u32::from_str_radix(&text, 8).ok().filter(|bits| *bits <= 0o777);
+        let bits = bits.ok_or_else(|| {
+            D::Error::custom(format!("`{text}` is not a file mode, expected one like `0660`"))
+        })?;
+        Ok(Some(Spanned::new(span, bits)))
+    }
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        mode: &Option<Spanned<u32>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match mode {
+            Some(mode) => serializer.serialize_str(&format!("{:04o}", mode.get_ref())),
+            None => serializer.serialize_none(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `time` | an instant in microseconds UTC |
 //! | `ids` | the numbers of things, and the source that hands out new ones |
 //! | `address` | mail addresses and how they compare |
+//! | `endpoint` | where a listener is found |
 //! | `mail` | what SMTP said (envelope) and what the message says |
 //! | `people` | users, roles, groups, organizations |
 //! | `words` | status, priority, visibility, channel, flag: one word each |
@@ -21,6 +22,7 @@
 //! | `plan` | a change, and every write it leads to |
 
 pub mod address;
+pub mod endpoint;
 pub mod event;
 pub mod fate;
 pub mod ids;

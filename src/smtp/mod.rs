@@ -9,8 +9,14 @@
 //! | `content` | the message under way, and the limits on it |
 //! | `auth` | the exchanges of AUTH PLAIN and LOGIN |
 //! | `reply`, `refusal` | every reply we can give, and the table of those that refuse |
-//! | `listener` | sockets, time-outs, shutdown; drives sessions |
-//! | `bounds` | what connections share: room for messages under way, patience when descriptors run out |
+//! | `listener` | takes connections on one socket, within bounds, until shutdown |
+//! | `connection` | one client's connection: time-outs, pace, log event; drives a session |
+//! | `socket` | listening sockets, TCP and Unix: bound here or handed over |
+//! | `stream` | what is read from and written to, in the clear or inside TLS |
+//! | `tls` | the certificate we show, which can be changed while we run |
+//! | `proxy` | the PROXY header that says for whom a proxy speaks |
+//! | `pace` | how slowly a message may come |
+//! | `bounds` | what connections share: places, room for messages under way, buffers |
 //!
 //! Follows RFC 5321 (SMTP), 2033 (LMTP), 1870 (SIZE), 2920 (PIPELINING), 3030 (CHUNKING, BINARYMIME), 3207
 //! (STARTTLS), 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8), and 2034 with 3463 (enhanced status codes).
@@ -39,16 +45,22 @@
 pub mod listener;
 pub mod policy;
 pub mod session;
+pub mod tls;
 
 mod auth;
 mod bdat;
 mod bounds;
 mod command;
+mod connection;
 mod content;
 mod data;
 mod line;
+mod pace;
+mod proxy;
 mod refusal;
 mod reply;
+mod socket;
+mod stream;
 
 use std::future::Future;
 

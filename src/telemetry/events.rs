@@ -21,6 +21,7 @@ const OUTBOX_ID: (&str, &str) = ("outbox.id", "the row of the outbox");
 const TICKET_ID: (&str, &str) = ("ticket.id", "the ticket");
 const RECIPIENT: (&str, &str) = ("recipient", "the recipient, masked: `r***@example.net`");
 const ATTEMPT: (&str, &str) = ("attempt", "which try it was, from 1");
+const CLIENT: (&str, &str) = ("client", "the client's IP address, which a Unix socket has not");
 const DURATION: (&str, &str) = ("duration_us", "how long it took, in microseconds");
 
 /// Every event, in the order of a mail's life.
@@ -52,27 +53,40 @@ pub const EVENTS: &[EventDefinition] = &[
         meaning: "An SMTP connection ended.",
         fields: &[
             ("entrance", "the listener's name"),
-            ("client", "the client's IP address"),
+            CLIENT,
             ("mails", "mails that were accepted"),
             ("refused", "whole mails that could not be kept and were answered 4xx"),
             (
                 "reason",
-                "how it ended: `quit`, `client_left`, `timed_out`, `too_many_errors`, `too_many_commands`, \
-                 `too_many_connections`, `client_does_not_read`, `connection_lost`, `shutdown`, `cut_off` or \
-                 `panicked`",
+                "how it ended: `quit`, `client_left`, `client_does_not_read`, `connection_lost`, `tls_failed`, \
+                 `bad_proxy_header`, `shutdown`, `cut_off`, `panicked`, or the refusal that ended it, as \
+                 `timed_out` or `too_many_connections`",
             ),
+            ("error", "what failed, if it ended by a failure"),
             DURATION,
         ],
     },
     EventDefinition {
         name: "smtp.refused",
         level: "info",
-        meaning: "A command, a mail or a connection was refused.",
+        meaning: "A client ran into a limit, or a command or mail of its was refused.",
         fields: &[
             ("entrance", "the listener's name"),
-            ("client", "the client's IP address"),
-            ("reason", "what for: a word that stays the same, such as `message_too_large`"),
+            CLIENT,
+            ("refusal", "what it was refused for: a name that stays"),
         ],
+    },
+    EventDefinition {
+        name: "tls.reloaded",
+        level: "info",
+        meaning: "After SIGHUP a listener shows the certificate that its files hold now.",
+        fields: &[("entrance", "the listener's name")],
+    },
+    EventDefinition {
+        name: "tls.reload_failed",
+        level: "error",
+        meaning: "After SIGHUP a listener's certificate could not be read. It goes on showing the one it had.",
+        fields: &[("entrance", "the listener's name"), ("error", "which file is at fault, and how")],
     },
     EventDefinition {
         name: "smtp.accept_failed",

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
+use tracing::field::display;
 use tracing::{error, info, warn};
 
 use crate::domain::address::Address;
@@ -49,11 +50,13 @@ pub fn entrance_trusted(entrance: &str) {
 #[derive(Clone, Copy, Debug)]
 pub struct SessionEvent<'a> {
     pub entrance: &'a str,
-    pub client: IpAddr,
+    /// None of a Unix socket.
+    pub client: Option<IpAddr>,
     pub mails: u64,
     /// Whole mails that were answered 4xx.
     pub refused: u64,
     pub reason: &'a str,
+    pub error: Option<&'a str>,
     pub duration: Duration,
 }
 
@@ -67,19 +70,29 @@ pub fn smtp_session(event: &SessionEvent<'_>) {
     metrics::SESSIONS_ENDED.count(&[event.entrance, event.reason]);
     info!(
         entrance = event.entrance,
-        client = %event.client,
+        client = event.client.map(display),
         mails = event.mails,
         refused = event.refused,
         reason = event.reason,
+        error = event.error,
         duration_us = micros(event.duration),
         "smtp.session"
     );
 }
 
-/// A refused command, mail or connection. `reason` is one of a small number of words that never change.
-pub fn smtp_refused(entrance: &str, client: Option<IpAddr>, reason: &'static str) {
-    metrics::SMTP_REFUSED.count(&[entrance, reason]);
-    info!(entrance, client = client.map(tracing::field::display), reason, "smtp.refused");
+/// A limit that a client ran into, or a command or mail of its that was refused. `refusal` is a stable name.
+pub fn smtp_refused(entrance: &str, client: Option<IpAddr>, refusal: &str) {
+    metrics::SMTP_REFUSED.count(&[entrance, refusal]);
+    info!(entrance, client = client.map(display), refusal, "smtp.refused");
+}
+
+/// A listener shows another certificate from now on.
+pub fn tls_reloaded(entrance: &str) {
+    info!(entrance, "tls.reloaded");
+}
+
+pub fn tls_reload_failed(entrance: &str, error: &str) {
+    error!(entrance, error, "tls.reload_failed");
 }
 
 pub fn smtp_accept_failed(entrance: &str, wait: Duration, error: &str) {

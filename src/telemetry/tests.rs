@@ -38,13 +38,16 @@ fn log_every_event() {
     entrance_trusted("smtp");
     smtp_session(&SessionEvent {
         entrance: "smtp",
-        client: IpAddr::from([127, 0, 0, 1]),
+        client: Some(IpAddr::from([127, 0, 0, 1])),
         mails: 1,
         refused: 0,
-        reason: "quit",
+        reason: "connection_lost",
+        error: Some("connection reset by peer"),
         duration: second,
     });
-    smtp_refused("smtp", Some(IpAddr::from([127, 0, 0, 1])), "message_too_large");
+    smtp_refused("smtp", Some(IpAddr::from([127, 0, 0, 1])), "line_too_long");
+    tls_reloaded("smtp");
+    tls_reload_failed("smtp", "`cert.pem` cannot be read");
     smtp_accept_failed("smtp", second, "too many open files");
     message_decided(&DecidedEvent {
         journal: JournalId(1),

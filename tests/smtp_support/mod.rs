@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use postern::domain::address::Address;
+use postern::domain::endpoint::Endpoint;
 use postern::domain::ids::JournalId;
 use postern::domain::mail::{Entrance, Envelope, TrustSource};
 use postern::domain::time::Timestamp;
-use postern::smtp::listener::{self, Drained, ListenerConfig};
+use postern::smtp::listener::{self, Bounds, Capacity, Drained, ListenerConfig, Socket};
 use postern::smtp::policy::{Limits, Logins, Protocol, Recipients, SessionConfig, TlsPolicy};
 use postern::smtp::{Accept, Refused};
 use tokio::runtime::Runtime;
@@ -71,6 +72,20 @@ impl Accept for Recorder {
     }
 }
 
+/// A listening socket on a free port; to be called within a runtime.
+pub fn loopback() -> (Socket, SocketAddr) {
+    let socket = Socket::bind(&"127.0.0.1:0".parse().unwrap(), 0).unwrap();
+    match socket.endpoint().unwrap() {
+        Endpoint::Tcp(address) => (socket, address),
+        Endpoint::Unix(_) => unreachable!("a TCP socket was bound"),
+    }
+}
+
+/// A configuration whose listeners together may hold this.
+pub fn with_capacity(capacity: Capacity) -> ListenerConfig {
+    ListenerConfig { bounds: Bounds::new(capacity), ..listener_config() }
+}
+
 /// A listener that runs on threads of its own, so that tests can be plain blocking clients.
 pub struct TestServer {
     pub address: SocketAddr,
@@ -85,10 +100,9 @@ impl TestServer {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let shutdown = CancellationToken::new();
         let guard = runtime.enter();
-        let listener = listener::bind("127.0.0.1:0".parse().unwrap(), listener::BACKLOG).unwrap();
+        let (socket, address) = loopback();
         drop(guard);
-        let address = listener.local_addr().unwrap();
-        let running = runtime.spawn(listener::run(listener, Arc::new(config), accept, shutdown.clone()));
+        let running = runtime.spawn(listener::run(socket, Arc::new(config), accept, shutdown.clone()));
         Self { address, shutdown, runtime, running }
     }
 

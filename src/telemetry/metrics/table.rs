@@ -32,7 +32,7 @@ pub const SMTP_REFUSED: Metric = Metric {
     name: "postern_smtp_refused_total",
     kind: Counter,
     unit: "refusals",
-    labels: &[ENTRANCE, Label::open("reason", "as in the event `smtp.refused`")],
+    labels: &[ENTRANCE, Label::open("refusal", "as in the event `smtp.refused`")],
     meaning: "Commands, mails and connections that were refused, for now or for good.",
 };
 pub const ACCEPT_FAILURES: Metric = Metric {

@@ -61,7 +61,7 @@ fn an_event_is_counted_with_its_labels() {
             telemetry::store_trouble("keeping a mail", "the disk is gone");
         },
         &[
-            "postern_smtp_refused_total{entrance=\"smtp\",reason=\"message_too_large\"} 2",
+            "postern_smtp_refused_total{entrance=\"smtp\",refusal=\"message_too_large\"} 2",
             "postern_mails_accepted_total{entrance=\"smtp\"} 1",
             "postern_stage_seconds_bucket{stage=\"accept\",le=\"0.00025\"} 0",
             "postern_stage_seconds_bucket{stage=\"accept\",le=\"0.0005\"} 1",
