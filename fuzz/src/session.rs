@@ -168,9 +168,9 @@ fn config(choice: u8) -> Arc<SessionConfig> {
         },
         limits,
         protocol: if choice & LMTP != 0 { Protocol::Lmtp } else { Protocol::Smtp },
-        tls: match (choice & SECURE, choice & TLS_REQUIRED, choice & TLS_OFFERED) {
-            (0, 0, 0) | (SECURE, _, _) => TlsPolicy::None,
-            (_, 0, _) => TlsPolicy::Offered,
+        tls: match (choice & TLS_REQUIRED, choice & TLS_OFFERED) {
+            (0, 0) => TlsPolicy::None,
+            (0, _) => TlsPolicy::Offered,
             _ => TlsPolicy::Required,
         },
         logins: if choice & LOGINS != 0 { Logins::new(&[login]) } else { Logins::default() },

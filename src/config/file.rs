@@ -3,6 +3,7 @@
 //! Each key has its default here or in `domain::settings`; `config/postern.toml` documents them, and
 //! `tests/config_files.rs` holds the two together.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 

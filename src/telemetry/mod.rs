@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
-use tracing::field::display;
 use tracing::{error, info, warn};
 
 use crate::domain::address::Address;
