@@ -1,5 +1,5 @@
 //! The state machine of an SMTP or LMTP connection. The first byte of an input picks the listener and how the bytes are cut; the
-//! rest is what the client sends. A SYN (0x16, the first byte of a TLS record) stands for the place where the client began the
+//! rest is what the client sends. Where TLS is offered, a SYN (0x16, the first byte of a TLS record) stands for where the client began the
 //! handshake: what it sent before and nobody had read is thrown away there if the session was asked for TLS.
 //!
 //! Holds: how the bytes are cut into reads never matters; replies are well-formed lines; no mail without its DATA or BDAT; what is
@@ -74,7 +74,8 @@ pub fn converse(choice: u8, sent: &[u8], piece: impl Fn(usize) -> usize) -> Tran
     let channel = if choice & SECURE != 0 { Channel::Secure } else { Channel::Plain };
     let mut session = Session::new(config(choice), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), channel);
     let mut said = Transcript::default();
-    for flight in sent.split(|byte| *byte == HANDSHAKE) {
+    let handshakes = choice & (TLS_OFFERED | TLS_REQUIRED) != 0;
+    for flight in sent.split(|byte| handshakes && *byte == HANDSHAKE) {
         if !play(&mut session, flight, &piece, &mut said) {
             break;
         }

@@ -3,7 +3,7 @@
 
 CREATE INDEX journal_suspended ON journal (id) WHERE state = 'suspended';
 CREATE INDEX journal_discarded ON journal (id) WHERE state = 'discarded';
-CREATE INDEX journal_failed ON journal (id) WHERE state = 'failed';
+CREATE INDEX IF NOT EXISTS journal_failed ON journal (id) WHERE state = 'failed';
 
 -- As before, with what the metrics ask of the same rows.
 DROP INDEX outbox_due;

@@ -110,10 +110,10 @@ pub const OUTBOX_MAILS: Metric = Metric {
     unit: "mails",
     labels: &[Label {
         name: "state",
-        meaning: "`queued`, `sending`, `sent`, `dead`, `cancelled`, or `unrendered` (its template failed; the text is owed)",
+        meaning: "`queued`, `sending`, `dead`, `cancelled`, or `unrendered` (its template failed; the text is owed)",
         values: &[],
     }],
-    meaning: "Notifications promised, by what became of them.",
+    meaning: "Notifications promised and not sent, by what became of them.",
 };
 pub const OUTBOX_AGE: Metric = Metric {
     name: "postern_outbox_oldest_age_seconds",
