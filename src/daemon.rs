@@ -7,10 +7,12 @@ mod service;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::{self, Admin};
 use crate::clock::Clock;
 use crate::config::{Config, TlsMode};
 use crate::control;
@@ -127,6 +129,9 @@ async fn serve(
     let mut signals = Signals::watch()?;
     let shutdown = CancellationToken::new();
     let stop_mailer = CancellationToken::new();
+    let started = Arc::new(AtomicBool::new(false));
+    // First, so that no session goes uncounted.
+    let admin = admin(config, pipeline, &started, &shutdown).await;
     let mut gates = tokio::task::JoinSet::new();
     let mut names = Vec::new();
     let gate = Arc::new(Gate { pipeline: pipeline.clone() });
@@ -154,8 +159,10 @@ async fn serve(
         async move { mailer.run(stop).await }
     });
 
+    names.extend(admin.iter().map(|admin| format!("admin {}", admin.address)));
     let listeners = names.join(", ");
     telemetry::daemon_started(env!("CARGO_PKG_VERSION"), &listeners);
+    started.store(true, Ordering::Relaxed);
     service::ready();
     let watchdog = tokio::spawn(service::watchdog(pipeline.store.clone()));
     while signals.next().await == Asked::Reload {
@@ -177,6 +184,9 @@ async fn serve(
     stop_mailer.cancel();
     let _ = mailing.await;
     watchdog.abort();
+    if let Some(admin) = admin {
+        admin.stop();
+    }
     let pending = pipeline.store.books(crate::store::Depth::Books).map_or(0, |books| books.pending);
     telemetry::daemon_stopped(pending);
     Ok(())
@@ -202,6 +212,27 @@ fn door(config: &Config, pipeline: &Pipeline, gate: Arc<Gate>) -> std::io::Resul
         }),
     };
     Door::open(Spool::open(&config.spool_directory())?, reception)
+}
+
+/// The admin listener, if one is wanted and can be had.
+async fn admin(
+    config: &Config,
+    pipeline: &Pipeline,
+    started: &Arc<AtomicBool>,
+    shutdown: &CancellationToken,
+) -> Option<Admin> {
+    let (started, shutdown) = (Arc::clone(started), shutdown.clone());
+    let hindrance = move || match (shutdown.is_cancelled(), started.load(Ordering::Relaxed)) {
+        (true, _) => Some("stopping".to_owned()),
+        (false, false) => Some("starting".to_owned()),
+        (false, true) => None,
+    };
+    let subject = admin::Subject {
+        store: pipeline.store.clone(),
+        clock: pipeline.clock.clone(),
+        hindrance: Arc::new(hindrance),
+    };
+    admin::start(config.admin.address?, subject).await
 }
 
 /// The signals that are for us, caught from now on.

@@ -30,7 +30,8 @@
 //! | `spool` | `domain`, edges |
 //! | `pipeline` | `domain`, core, order, edges |
 //! | `control` | `domain`, edges, `pipeline` |
-//! | `daemon` | `domain`, core, order, edges, `pipeline`, `control`, `spool` |
+//! | `admin` | `domain`, `clock`, `telemetry`, `store` |
+//! | `daemon` | `domain`, core, order, edges, `pipeline`, `control`, `spool`, `admin` |
 //! | `scenario` | `domain`, core, order, edges, `pipeline`, `daemon` |
 //! | `cli` | `domain`, core, order, edges, `pipeline`, `control`, `spool`, `daemon`, `scenario` |
 //!
@@ -65,6 +66,7 @@ pub mod store;
 pub mod telemetry;
 
 // Shell
+pub mod admin;
 pub mod cli;
 pub mod control;
 pub mod daemon;

@@ -130,6 +130,8 @@ fn every_commented_out_setting_of_the_sample_is_at_its_default() {
     let smarthost = config.delivery.smarthost.take().expect("the example");
     assert_eq!((smarthost.port, smarthost.tls), (587, TlsMode::Starttls));
     assert_eq!(smarthost.timeout.as_secs(), 60);
+    let example = "127.0.0.1:9125".parse().unwrap();
+    assert_eq!(config.admin.address.take(), Some(example), "nobody can ask by default");
 
     let mut expected = Config::default();
     expected.listeners[0].trust = TrustSource::Upstream;
@@ -617,4 +619,22 @@ fn a_size_that_never_finds_room_is_warned_about() {
 fn a_named_file_that_is_not_there_is_a_fault() {
     let faults = Folder::new(&[]).faults();
     assert!(faults[0].starts_with("postern.toml: cannot be read: "), "{faults:?}");
+}
+
+#[test]
+fn metrics_are_shown_to_everybody_only_if_the_file_says_so() {
+    for address in ["127.0.0.1:9125", "192.168.1.2:9125", "[::1]:9125", "[fd00::1]:9125"] {
+        let config = loaded(&format!("[admin]\naddress = \"{address}\"\n"));
+        assert_eq!(config.admin.address, address.parse().ok());
+    }
+    for address in ["0.0.0.0:9125", "192.0.2.1:9125", "[::]:9125", "[2001:db8::1]:9125"] {
+        let text = format!("[admin]\naddress = \"{address}\"\n");
+        let fault = format!(
+            "postern.toml:2: admin.address: `{address}` can be reached from anywhere and asks for no password, expected \
+             an address of this machine or of a private network, or `public = true` beside it"
+        );
+        check_faults(&text, &[&fault]);
+        let config = loaded(&format!("{text}public = true\n"));
+        assert_eq!(config.admin.address, address.parse().ok());
+    }
 }

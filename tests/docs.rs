@@ -28,6 +28,28 @@ fn the_page_of_privacy_rules_is_fresh() {
 }
 
 #[test]
+fn the_page_of_metrics_is_fresh() {
+    check("docs/metrics.md", &postern::telemetry::metrics::metrics_markdown());
+}
+
+/// An alarm on a metric that is not there never rings.
+#[test]
+fn every_metric_that_the_pages_name_is_in_the_table() {
+    let known: Vec<&str> = postern::telemetry::metrics::METRICS.iter().map(|metric| metric.name).collect();
+    let mut named = 0;
+    for page in ["docs/metrics.md", "docs/operations.md"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+        let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+        for word in words.filter(|word| word.starts_with("postern_") || word.starts_with("process_")) {
+            let name = word.strip_suffix("_bucket").unwrap_or(word);
+            assert!(known.contains(&name), "{page} names `{word}`");
+            named += 1;
+        }
+    }
+    assert!(named > known.len(), "the pages name hardly any metric: {named}");
+}
+
+#[test]
 fn every_path_the_readme_names_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();

@@ -40,7 +40,8 @@ const TABLE: &[(&str, &str)] = &[
     ("spool", "domain edges"),
     ("pipeline", "domain core order edges"),
     ("control", "domain edges pipeline"),
-    ("daemon", "domain core order edges pipeline control spool"),
+    ("admin", "domain clock telemetry store"),
+    ("daemon", "domain core order edges pipeline control spool admin"),
     ("scenario", "domain core order edges pipeline daemon"),
     ("cli", "domain core order edges pipeline control spool daemon scenario"),
     ("main", "cli"),
@@ -50,7 +51,11 @@ const TABLE: &[(&str, &str)] = &[
 const PLACES: &[(&str, &[&str], &[&str])] = &[
     ("SQL lives in the store", &["rusqlite", "SELECT ", "INSERT INTO", "DELETE FROM"], &["store"]),
     ("all time comes from the clock", &["SystemTime::now(", "Timestamp::now(", "Zoned::now("], &["clock"]),
-    ("the core measures no time", &["Instant::now("], &["clock", "smtp", "store", "mailer", "pipeline"]),
+    (
+        "the core measures no time",
+        &["Instant::now("],
+        &["clock", "smtp", "store", "mailer", "pipeline", "admin"],
+    ),
     ("the core is given its randomness", &["getrandom"], &["store", "mailer", "spool"]),
     (
         "the core does no IO",
@@ -64,12 +69,14 @@ const PLACES: &[(&str, &[&str], &[&str])] = &[
             "pipeline",
             "control",
             "spool",
+            "admin",
             "daemon",
             "scenario",
             "cli",
             "main",
         ],
     ),
+    ("the metrics have one vocabulary", &["metrics_exporter_prometheus", "with_recorder"], &["telemetry"]),
     ("the log has one vocabulary", &["tracing::", "tracing_subscriber"], &["telemetry"]),
     ("only the command line prints", &["println!", "eprintln!", "print!(", "stdout()"], &["cli"]),
 ];

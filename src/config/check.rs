@@ -14,9 +14,11 @@ use crate::domain::people::People;
 use crate::domain::settings::{AccountSettings, Settings, SupportAddress};
 
 use super::document::{ConfigError, Source};
-use super::file::{Deliver, Delivery, File, SmarthostFile, SupportEntry, Trust, TrustEntry, unplaced};
+use super::file::{Admin, Deliver, Delivery, File, SmarthostFile, SupportEntry, Trust, TrustEntry, unplaced};
 use super::locale;
-use super::{CertificateAuthority, Config, Credentials, DeliveryConfig, Secret, Smarthost, TlsMode};
+use super::{
+    AdminConfig, CertificateAuthority, Config, Credentials, DeliveryConfig, Secret, Smarthost, TlsMode,
+};
 
 /// `+id` and a token of at most 32 characters (DESIGN §5) must fit behind a support address's local part.
 const TOKEN_SUFFIX_OCTETS: usize = 3 + 32;
@@ -62,6 +64,7 @@ impl File {
             deciders: self.pipeline.deciders,
             max_pending: self.pipeline.max_pending,
             disk_reserve: self.store.disk_reserve,
+            admin: check.admin(self.admin),
             people: People::default(),
             triggers: Vec::new(),
             files: Vec::new(),
@@ -142,6 +145,20 @@ impl Check<'_> {
                 if *other == Trust::Upstream { TrustSource::Upstream } else { TrustSource::None }
             }
         }
+    }
+
+    fn admin(&mut self, admin: Admin) -> AdminConfig {
+        if let Some(address) = admin.address.as_ref().filter(|_| !admin.public)
+            && !is_private(address.get_ref().ip())
+        {
+            let message = format!(
+                "`{}` can be reached from anywhere and asks for no password, expected an address of this machine or of a \
+                 private network, or `public = true` beside it",
+                address.get_ref()
+            );
+            self.fault(address, "admin.address", message);
+        }
+        AdminConfig { address: admin.address.map(Spanned::into_inner), public: admin.public }
     }
 
     fn delivery(&mut self, delivery: Delivery) -> DeliveryConfig {
@@ -266,6 +283,16 @@ fn holds_authorities(pem: &[u8]) -> bool {
     let sound = CertificateDer::pem_slice_iter(pem)
         .all(|certificate| certificate.is_ok_and(|certificate| roots.add(certificate).is_ok()));
     sound && !roots.is_empty()
+}
+
+/// Of this machine, or of a network that is nobody else's (RFC 1918, RFC 3927, RFC 4193, RFC 4291).
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
 }
 
 fn is_loopback(host: &str) -> bool {

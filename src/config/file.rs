@@ -3,6 +3,7 @@
 //! Each key has its default here or in `domain::settings`; `config/postern.toml` documents them, and
 //! `tests/config_files.rs` holds the two together.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub(super) struct File {
     pub(super) delivery: Delivery,
     pub(super) store: Store,
     pub(super) pipeline: Pipeline,
+    pub(super) admin: Admin,
     pub(super) support_addresses: Vec<SupportEntry>,
     pub(super) listeners: Vec<Listener>,
 }
@@ -184,6 +186,13 @@ pub(super) struct Pipeline {
     pub(super) max_pending: usize,
 }
 
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct Admin {
+    pub(super) address: Option<Spanned<SocketAddr>>,
+    pub(super) public: bool,
+}
+
 impl Default for File {
     fn default() -> Self {
         let support = SupportEntry {
@@ -202,6 +211,7 @@ impl Default for File {
             delivery: Delivery::default(),
             store: Store::default(),
             pipeline: Pipeline::default(),
+            admin: Admin::default(),
             support_addresses: vec![support],
             listeners: vec![Listener::default()],
         }
@@ -281,6 +291,7 @@ impl From<&Config> for File {
             },
             store: Store { directory: config.data.clone(), disk_reserve: config.disk_reserve },
             pipeline: Pipeline { deciders: config.deciders, max_pending: config.max_pending },
+            admin: Admin { address: config.admin.address.map(unplaced), public: config.admin.public },
             support_addresses: config.settings.support_addresses.iter().map(support_entry).collect(),
             listeners: config.listeners.iter().map(Listener::from).collect(),
         }

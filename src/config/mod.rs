@@ -15,6 +15,7 @@ pub mod rules;
 mod values;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ pub struct Config {
     pub max_pending: usize,
     /// Bytes of the disk that no new mail may take.
     pub disk_reserve: u64,
+    pub admin: AdminConfig,
     pub people: People,
     /// In the order in which they run; without a `triggers.toml`, the standard set.
     pub triggers: Vec<Trigger>,
@@ -182,6 +184,15 @@ pub enum TlsMode {
     #[default]
     Starttls,
     Tls,
+}
+
+/// Where metrics and health can be asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// None: nowhere.
+    pub address: Option<SocketAddr>,
+    /// The address may be one that everybody can reach.
+    pub public: bool,
 }
 
 /// Every fault of every file.

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use crate::config::ListenerSettings;
 use crate::domain::endpoint::Endpoint;
 use crate::smtp::listener::Socket;
-use crate::store::{Priority, Store, StoreError, WriteError};
+use crate::store::{Store, StoreError};
 
 /// We take mail from now on: at the start, and after a reload.
 pub(super) fn ready() {
@@ -47,9 +47,8 @@ pub(super) async fn watchdog(store: Store) {
 
 /// Whether the writer takes up a job and ends it. A full disk is an answer: to start anew would not mend it.
 async fn answers(store: &Store, patience: Duration) -> bool {
-    let nothing = store.write_async(Priority::Other, |_| Ok::<(), StoreError>(()));
-    match timeout(patience, nothing).await {
-        Err(_) | Ok(Err(WriteError::Store(StoreError::Busy | StoreError::Closed))) => false,
+    match timeout(patience, store.ask_writer()).await {
+        Err(_) | Ok(Err(StoreError::Busy | StoreError::Closed)) => false,
         Ok(_) => true,
     }
 }

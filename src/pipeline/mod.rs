@@ -11,6 +11,7 @@ pub mod workers;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -27,7 +28,7 @@ use crate::domain::token::{KeyRing, KeyState, TokenKey};
 use crate::intake::{self, Outcome, Policy};
 use crate::message;
 use crate::store::{self, KeyFile, RunError, Store};
-use crate::telemetry;
+use crate::telemetry::{self, Stage};
 use crate::update;
 
 pub use operator::Undone;
@@ -113,7 +114,7 @@ impl Pipeline {
         entry: &JournalEntry,
         recovers: Option<SuspendedId>,
     ) -> Result<MailReport, RunError> {
-        let message = message::parse(&entry.raw);
+        let message = parse(&entry.raw);
         self.decide_message(entry, &message, recovers, |_| Ok::<_, RunError>(()))
     }
 
@@ -128,15 +129,18 @@ impl Pipeline {
         recovers: Option<SuspendedId>,
         wait: impl FnOnce(&intake::Prepared<'_>) -> Result<(), E>,
     ) -> Result<MailReport, E> {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let account = self.account();
         let (policy, context) = (account.policy(), account.context());
         let prepared = intake::prepare(entry.id, message, &entry.envelope, recovers, &policy);
         let prepared = prepared_with_salts(&self.store, prepared, &policy)?;
+        let waiting = Instant::now();
         wait(&prepared)?;
+        telemetry::stage(Stage::Wait, waiting.elapsed());
         let mut keep = AttachmentKeeper { store: &self.store, message, kept: false };
         let now = self.clock.now();
         let report = self.store.run(&prepared.lookup(), now, |snapshot, fresh| {
+            let deciding = Instant::now();
             let decided = intake::decide(&prepared, snapshot, &policy, fresh);
             let plan = match &decided.outcome {
                 Outcome::Update(change) => {
@@ -150,6 +154,7 @@ impl Pipeline {
                     update::discard(record.clone(), *reason, bounced.clone(), recovers)
                 }
             };
+            telemetry::stage(Stage::Decide, deciding.elapsed());
             let mails = plan.writes.iter().filter(|write| matches!(write, Write::InsertOutbox(_))).count();
             let triggers = report::fired(&plan);
             Ok((plan, MailReport::new(entry.id, &decided, mails, triggers)))
@@ -217,6 +222,14 @@ fn prepared_with_salts<'a>(
 ) -> Result<intake::Prepared<'a>, RunError> {
     let salts = store.salts(&prepared.claimed())?;
     Ok(prepared.with_salts(&salts, policy))
+}
+
+/// Reads a mail, and tells how long that took.
+fn parse(raw: &[u8]) -> InboundMessage {
+    let began = Instant::now();
+    let message = message::parse(raw);
+    telemetry::stage(Stage::Parse, began.elapsed());
+    message
 }
 
 /// The keys of the file as the core knows them; a retired one verifies for five years.

@@ -163,7 +163,7 @@ fn decide(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<
     if entry.fate != Fate::Pending {
         return Ok(());
     }
-    let message = message::parse(&entry.raw);
+    let message = super::parse(&entry.raw);
     let wait = |prepared: &intake::Prepared<'_>| {
         let tickets = || pipeline.store.tickets_named(prepared.claims());
         let times = (entry.envelope.accepted_at, pipeline.clock.now());

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::telemetry;
+
 /// How much is read at once.
 const READ_SIZE: usize = 16 * 1024;
 /// Buffers that are kept for the next read. A connection has one only while it works.
@@ -137,6 +139,7 @@ impl Share {
         let before = self.bounds.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bounds.bytes.fetch_sub(self.held, Ordering::Relaxed);
         let after = (before + bytes).saturating_sub(self.held);
+        telemetry::smtp_bytes_in_flight(self.held, bytes);
         self.held = bytes;
         !grows || after <= self.bounds.capacity.max_bytes_in_flight
     }

@@ -331,6 +331,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(config: &Arc<ListenerConfig>, peer: Option<IpAddr>) -> Self {
+        telemetry::smtp_session_began(config.entrance());
         Self {
             config: Arc::clone(config),
             client: peer,

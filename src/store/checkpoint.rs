@@ -159,6 +159,10 @@ impl WalKeeper {
         Ok(Self { pages, cap, readers, shared, again_at: START_PAGES, outgrown: false })
     }
 
+    pub(super) fn cap(&self) -> u32 {
+        self.cap
+    }
+
     /// Called when nobody waits for the writer: after a group was answered.
     pub(super) fn after_commit(&mut self, conn: &Connection) {
         let pages = self.pages.get();

@@ -4,6 +4,8 @@
 //! reply to DATA may follow it and nothing before it. Ids ascend in the order of commits, so that who reads on from
 //! an id misses nothing. A row has exactly one state at any time.
 
+use std::time::Instant;
+
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 use tokio::sync::oneshot;
@@ -17,6 +19,7 @@ use crate::domain::ids::JournalId;
 use crate::domain::mail::Envelope;
 use crate::domain::snapshot::JournalEntry;
 use crate::domain::time::Timestamp;
+use crate::telemetry;
 
 /// Raw mail up to this size lies in the database, larger in `blobs/`.
 const INLINE_BYTES: usize = 64 * 1024;
@@ -49,6 +52,7 @@ enum Raw {
 impl Store {
     /// Keeps a mail. When this returns an id, 250 is the truth. The wait does not block the runtime's threads.
     pub async fn accept(&self, envelope: Envelope, raw: Vec<u8>) -> Result<JournalId, AcceptError> {
+        let began = Instant::now();
         let raw = if raw.len() > INLINE_BYTES {
             let store = self.clone();
             tokio::task::spawn_blocking(move || store.put_large(&raw))
@@ -59,12 +63,15 @@ impl Store {
         };
         let answer = self.queue_mail(&envelope, raw, None)?;
         accepted(answer.await)
+            .inspect(|_| telemetry::message_accepted(&envelope.entrance.name, began.elapsed()))
     }
 
     /// The same for callers that are not on a runtime.
     pub fn accept_blocking(&self, envelope: &Envelope, raw: Vec<u8>) -> Result<JournalId, AcceptError> {
+        let began = Instant::now();
         let raw = if raw.len() > INLINE_BYTES { self.put_large(&raw)? } else { Raw::Inline(raw) };
         accepted(self.queue_mail(envelope, raw, None)?.blocking_recv())
+            .inspect(|_| telemetry::message_accepted(&envelope.entrance.name, began.elapsed()))
     }
 
     /// Keeps a mail that waited as the file of this name. A name that was taken in before answers the id of then, so a
@@ -75,8 +82,10 @@ impl Store {
         envelope: &Envelope,
         raw: Vec<u8>,
     ) -> Result<JournalId, AcceptError> {
+        let began = Instant::now();
         let raw = if raw.len() > INLINE_BYTES { self.put_large(&raw)? } else { Raw::Inline(raw) };
         accepted(self.queue_mail(envelope, raw, Some(name.to_owned()))?.blocking_recv())
+            .inspect(|_| telemetry::message_accepted(&envelope.entrance.name, began.elapsed()))
     }
 
     /// Mails after `after` that nobody decided yet, in the order they were accepted. Load each with [`Store::entry`].

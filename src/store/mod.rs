@@ -16,6 +16,7 @@
 //! | `blobs` | bytes in files |
 //! | `inwork` | which mail was in work when the process died |
 //! | `backup` | the account as one verified set of files, and back |
+//! | `levels` | how full everything is, by cheap questions |
 //! | `books` | the proof that nothing was lost |
 //! | `keys` | the secrets of tokens and fingerprints |
 //! | `snapshot`, `commit` | the two doors of every decision: what it reads, what it writes |
@@ -44,6 +45,7 @@ mod errors;
 mod inwork;
 mod journal;
 mod keys;
+mod levels;
 mod open;
 mod queue;
 mod readers;
@@ -78,6 +80,7 @@ pub use self::errors::{StoreError, WriteError};
 pub use self::inwork::{InWorkGuard, Recovered};
 pub use self::journal::AcceptError;
 pub use self::keys::{KeyError, KeyFile, KeyState, Secret, TokenKey};
+pub use self::levels::{Levels, Tally};
 pub use self::open::OpenError;
 pub use self::queue::{DataGuard, Priority};
 pub use self::run::RunError;
@@ -134,6 +137,7 @@ struct WriteSide {
     sequences: Arc<Sequences>,
     inwork: InWork,
     pages: WalPages,
+    wal_cap: u32,
     /// Held until the store is closed.
     lock: Mutex<Option<File>>,
 }
@@ -176,6 +180,7 @@ impl Store {
             &checkpointer,
             &opened.conn,
         )?;
+        let wal_cap = wal.cap();
         let writer = Writer::start(Setup {
             conn: opened.conn,
             sequences: Arc::clone(&sequences),
@@ -184,7 +189,7 @@ impl Store {
             on_in_doubt: options.on_in_doubt,
         })?;
         let lock = Mutex::new(Some(opened.lock));
-        let write = WriteSide { writer, checkpointer, sequences, inwork, pages, lock };
+        let write = WriteSide { writer, checkpointer, sequences, inwork, pages, wal_cap, lock };
         Ok(Self(Arc::new(Inner {
             dir: dir.to_owned(),
             keys: Mutex::new(opened.keys),

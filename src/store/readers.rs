@@ -98,8 +98,9 @@ impl Readers {
         }
     }
 
-    /// Closes the connections that nobody uses.
+    /// Ends the reads that are going on, and closes the connections that nobody uses.
     pub(super) fn close(&self) {
+        self.end_all();
         lock(&self.pool).idle.clear();
     }
 

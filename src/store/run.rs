@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use rusqlite::{Connection, Transaction};
 
@@ -11,6 +12,7 @@ use crate::domain::ids::{Fresh, Salt, TicketId};
 use crate::domain::plan::Plan;
 use crate::domain::snapshot::{Directory, Lookup, Snapshot};
 use crate::domain::time::Timestamp;
+use crate::telemetry::{self, Stage};
 
 /// Tries beside others; after that the change is made alone.
 const TRIES_BESIDE_OTHERS: usize = 3;
@@ -87,10 +89,15 @@ impl Store {
                 _beside = None;
                 _alone = Some(self.0.turns.write().unwrap_or_else(PoisonError::into_inner));
             }
+            let began = Instant::now();
             let snapshot = self.snapshot(lookup)?;
+            telemetry::stage(Stage::Read, began.elapsed());
             let mut fresh = self.fresh()?;
             let (plan, answer) = make(&snapshot, &mut fresh)?;
-            match self.commit(plan, now)? {
+            let began = Instant::now();
+            let committed = self.commit(plan, now)?;
+            telemetry::stage(Stage::Commit, began.elapsed());
+            match committed {
                 Ok(()) => return Ok(answer),
                 Err(found) => conflict = Some(found),
             }

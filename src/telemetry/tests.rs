@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use super::log::{dispatch, filter};
 use super::*;
 
 #[derive(Clone, Default)]
@@ -77,6 +78,7 @@ fn log_every_event() {
     store_trouble("keeping a mail", "the disk is full");
     store_wal_full(32_768, 32_768);
     store_in_doubt("the disk is gone");
+    admin_trouble("listening", "the address is taken");
     daemon_stopped(0);
 }
 

@@ -1,27 +1,10 @@
-//! Log set-up, and the vocabulary of the log: one function per event, so that call sites say what happened.
+//! The vocabulary of the log.
 //!
-//! **Invariant:** nothing here is given bodies, subjects or tokens; Message-IDs are hashed and addresses masked.
 //! **Invariant:** [`EVENTS`] lists every event with every field; `docs/logging.md` is made from it.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
-use std::net::IpAddr;
-use std::time::Duration;
 
-use data_encoding::HEXLOWER;
-use sha2::{Digest as _, Sha256};
-use tracing::{Dispatch, error, info, warn};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
-
-use crate::domain::address::Address;
-use crate::domain::ids::{CommentId, JournalId, OutboxId, TicketId};
-use crate::domain::mail::MessageId;
-use crate::domain::snapshot::SenderTrust;
-use crate::domain::time::Timestamp;
-
-/// The environment variable that says how much is logged.
-pub const FILTER_VARIABLE: &str = "POSTERN_LOG";
+use super::FILTER_VARIABLE;
 
 /// One event of the log, as documented.
 #[derive(Clone, Copy, Debug)]
@@ -249,264 +232,18 @@ pub const EVENTS: &[EventDefinition] = &[
         fields: &[("error", "what failed")],
     },
     EventDefinition {
+        name: "admin.trouble",
+        level: "error",
+        meaning: "The admin listener could not do something. Mail goes on without it.",
+        fields: &[("doing", "what was being done"), ("error", "why it failed")],
+    },
+    EventDefinition {
         name: "daemon.stopped",
         level: "info",
         meaning: "Postern has stopped; every accepted mail is kept.",
         fields: &[("pending", "mails that are accepted and not yet decided")],
     },
 ];
-
-pub fn daemon_started(version: &str, listeners: &str) {
-    info!(version, listeners, "daemon.started");
-}
-
-pub fn daemon_stopped(pending: u64) {
-    info!(pending, "daemon.stopped");
-}
-
-pub fn config_warning(warning: &str) {
-    warn!(warning, "config.warning");
-}
-
-pub fn entrance_trusted(entrance: &str) {
-    warn!(entrance, "entrance.trusted");
-}
-
-/// An SMTP connection that ended.
-#[derive(Clone, Copy, Debug)]
-pub struct SessionEvent<'a> {
-    pub entrance: &'a str,
-    /// None of a Unix socket.
-    pub client: Option<IpAddr>,
-    pub mails: u64,
-    /// Whole mails that were answered 4xx.
-    pub refused: u64,
-    pub reason: &'a str,
-    pub error: Option<&'a str>,
-    pub duration: Duration,
-}
-
-pub fn smtp_session(event: &SessionEvent<'_>) {
-    info!(
-        entrance = event.entrance,
-        client = event.client.map(display),
-        mails = event.mails,
-        refused = event.refused,
-        reason = event.reason,
-        error = event.error,
-        duration_us = micros(event.duration),
-        "smtp.session"
-    );
-}
-
-/// A limit that a client ran into, or a command or mail of its that was refused. `refusal` is a stable name.
-pub fn smtp_refused(entrance: &str, client: Option<IpAddr>, refusal: &str) {
-    info!(entrance, client = client.map(display), refusal, "smtp.refused");
-}
-
-/// A listener shows another certificate from now on.
-pub fn tls_reloaded(entrance: &str) {
-    info!(entrance, "tls.reloaded");
-}
-
-pub fn tls_reload_failed(entrance: &str, error: &str) {
-    error!(entrance, error, "tls.reload_failed");
-}
-
-pub fn smtp_accept_failed(entrance: &str, wait: Duration, error: &str) {
-    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    warn!(entrance, wait_ms, error, "smtp.accept_failed");
-}
-
-pub fn pressure_began(kind: &str, found: u64, limit: u64) {
-    warn!(kind, found, limit, "pressure.began");
-}
-
-pub fn pressure_ended(kind: &str, found: u64, limit: u64) {
-    info!(kind, found, limit, "pressure.ended");
-}
-
-/// A mail whose decision is committed.
-#[derive(Clone, Copy, Debug)]
-pub struct DecidedEvent<'a> {
-    pub journal: JournalId,
-    pub message_id: Option<&'a MessageId>,
-    pub ticket: Option<TicketId>,
-    pub comment: Option<CommentId>,
-    pub outcome: &'a str,
-    pub rule: Option<&'a str>,
-    pub identified_by: Option<&'a str>,
-    pub sender_trust: SenderTrust,
-    pub commands: &'a [String],
-    pub triggers: &'a [String],
-    pub duration: Duration,
-}
-
-pub fn message_decided(event: &DecidedEvent<'_>) {
-    info!(
-        journal.id = event.journal.0,
-        message_id_hash = event.message_id.map(message_id_hash),
-        ticket.id = event.ticket.map(|id| id.0),
-        comment.id = event.comment.map(|id| id.0),
-        outcome = event.outcome,
-        rule = event.rule,
-        identified_by = event.identified_by,
-        sender_trust = event.sender_trust.word(),
-        commands = words(event.commands),
-        triggers = words(event.triggers),
-        duration_us = micros(event.duration),
-        "message.decided"
-    );
-}
-
-/// `file` is where in the spool it waited.
-pub fn deliver_kept(journal: JournalId, file: Option<&str>) {
-    info!(journal.id = journal.0, file, "deliver.kept");
-}
-
-pub fn deliver_refused(error: &str) {
-    warn!(error, "deliver.refused");
-}
-
-pub fn spool_left(file: &str, error: &str) {
-    error!(file, error, "spool.left");
-}
-
-pub fn message_retried(journal: JournalId) {
-    info!(journal.id = journal.0, "message.retried");
-}
-
-pub fn message_parked(journal: JournalId, until: Timestamp) {
-    info!(journal.id = journal.0, until = until.rfc3339(), "message.parked");
-}
-
-pub fn message_failed(journal: JournalId, attempt: u32, error: &str) {
-    error!(journal.id = journal.0, attempt, error, "message.failed");
-}
-
-/// A mail of ours, on its way.
-#[derive(Clone, Copy, Debug)]
-pub struct OutboxEvent<'a> {
-    pub outbox: OutboxId,
-    pub ticket: TicketId,
-    pub recipient: &'a Address,
-    /// From 1.
-    pub attempt: u32,
-}
-
-pub fn outbox_sent(event: &OutboxEvent<'_>, duration: Duration) {
-    info!(
-        outbox.id = event.outbox.0,
-        ticket.id = event.ticket.0,
-        recipient = event.recipient.masked(),
-        attempt = event.attempt,
-        duration_us = micros(duration),
-        "outbox.sent"
-    );
-}
-
-pub fn outbox_retry(event: &OutboxEvent<'_>, wait: Duration, error: &str) {
-    warn!(
-        outbox.id = event.outbox.0,
-        ticket.id = event.ticket.0,
-        recipient = event.recipient.masked(),
-        attempt = event.attempt,
-        wait_s = wait.as_secs(),
-        error,
-        "outbox.retry"
-    );
-}
-
-pub fn outbox_dead(event: &OutboxEvent<'_>, error: &str) {
-    error!(
-        outbox.id = event.outbox.0,
-        ticket.id = event.ticket.0,
-        recipient = event.recipient.masked(),
-        attempt = event.attempt,
-        error,
-        "outbox.dead"
-    );
-}
-
-pub fn outbox_cancelled(outbox: OutboxId, ticket: TicketId, recipient: &Address, reason: &str) {
-    let recipient = recipient.masked();
-    warn!(outbox.id = outbox.0, ticket.id = ticket.0, recipient, reason, "outbox.cancelled");
-}
-
-pub fn outbox_paused(wait: Duration, error: &str) {
-    error!(wait_s = wait.as_secs(), error, "outbox.paused");
-}
-
-pub fn store_trouble(doing: &str, error: &str) {
-    error!(doing, error, "store.trouble");
-}
-
-pub fn store_wal_full(pages: u64, cap: u64) {
-    error!(pages, cap, "store.wal_full");
-}
-
-pub fn store_in_doubt(error: &str) {
-    error!(error, "store.commit_in_doubt");
-}
-
-/// Enough of a hash to find a Message-ID that somebody asks about, and nothing of the Message-ID itself.
-#[must_use]
-pub fn message_id_hash(message_id: &MessageId) -> String {
-    let mut hash = HEXLOWER.encode(&Sha256::digest(message_id.0.as_bytes()));
-    hash.truncate(16);
-    hash
-}
-
-fn words(words: &[String]) -> Option<String> {
-    (!words.is_empty()).then(|| words.join(" "))
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum TelemetryError {
-    #[error(
-        "{FILTER_VARIABLE}: `{found}` is not a filter, expected a level like `debug` or `info,postern::smtp=trace`"
-    )]
-    Filter { found: String },
-    #[error("the log is set up already")]
-    Twice,
-}
-
-/// Sets up the log on standard error: JSON lines, or a readable form if that is a terminal.
-///
-/// # Errors
-/// If [`FILTER_VARIABLE`] holds no filter, or the log was set up before.
-pub fn init() -> Result<(), TelemetryError> {
-    let wanted = std::env::var(FILTER_VARIABLE).unwrap_or_default();
-    let terminal = std::io::stderr().is_terminal();
-    let dispatch = dispatch(&wanted, terminal, std::io::stderr)?;
-    tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::Twice)
-}
-
-fn dispatch(
-    wanted: &str,
-    terminal: bool,
-    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
-) -> Result<Dispatch, TelemetryError> {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(wanted)?).with_writer(writer);
-    Ok(match terminal {
-        true => Dispatch::new(builder.compact().with_target(false).finish()),
-        false => Dispatch::new(
-            builder.json().flatten_event(true).with_current_span(false).with_span_list(false).finish(),
-        ),
-    })
-}
-
-/// A bare level is meant for us: what libraries log in detail may hold mail.
-fn filter(wanted: &str) -> Result<EnvFilter, TelemetryError> {
-    let wanted = if wanted.trim().is_empty() { "info" } else { wanted.trim() };
-    let is_level = wanted.parse::<tracing::Level>().is_ok();
-    let directives = if is_level { format!("warn,postern={wanted}") } else { wanted.to_owned() };
-    EnvFilter::try_new(directives).map_err(|_| TelemetryError::Filter { found: wanted.to_owned() })
-}
 
 /// The vocabulary of the log, in Markdown.
 #[must_use]
@@ -518,7 +255,7 @@ pub fn logging_markdown() -> String {
          like `info,postern::smtp=debug`.\n\n\
          Every line has `timestamp`, `level`, `target` and `message`; `message` is the name of the event. Fields\n\
          without a value are left out. Bodies, subjects, tokens and whole addresses are never logged.\n\n\
-         This page is made from `src/telemetry.rs`; a test fails when it is stale.\n"
+         This page is made from `src/telemetry/events.rs`; a test fails when it is stale.\n"
     );
     for event in EVENTS {
         let _ = write!(page, "\n## `{}` ({})\n\n{}\n\n", event.name, event.level, event.meaning);
@@ -529,7 +266,3 @@ pub fn logging_markdown() -> String {
     }
     page
 }
-
-#[cfg(test)]
-#[path = "telemetry_tests.rs"]
-mod tests;
