@@ -10,7 +10,7 @@ use postern::domain::settings::Settings;
 use postern::domain::time::Timestamp;
 use postern::domain::token::{defuse, find_body_tokens};
 use postern::identify;
-use postern::message::{stripped, parse};
+use postern::message::{parse, stripped};
 
 /// Text may grow on its way to UTF-8 and from HTML to plain text, but only by so much.
 const GROWTH: usize = 32;

@@ -1,4 +1,7 @@
 //! The marks by which mail programs set quoted and forwarded text and signatures apart, a function for each.
+//!
+//! Each is asked of each line of each mail, and almost always the answer is no: what a look at one character can rule out
+//! does not reach the pattern.
 
 use std::sync::LazyLock;
 
@@ -6,6 +9,8 @@ use regex::Regex;
 
 const MAX_ATTRIBUTION_LINES: usize = 4;
 const MAX_ATTRIBUTION: usize = 500;
+
+const COLONS: [char; 2] = [':', '：'];
 
 /// `None` only if a pattern here were no regular expression, which the tests of `quoting` would show.
 type Pattern = LazyLock<Option<Regex>>;
@@ -107,14 +112,14 @@ pub(super) fn is_forward_marker(line: &str) -> bool {
     static MARK: Pattern = LazyLock::new(|| {
         Regex::new(&format!(r"(?i)^\s*(-{{2,}}\s*({})|begin forwarded message:)", FORWARDED.join("|"))).ok()
     });
-    matches(&MARK, line)
+    line.trim_start().starts_with(['-', 'b', 'B']) && matches(&MARK, line)
 }
 
 pub(super) fn is_original_message(line: &str) -> bool {
     static MARK: Pattern = LazyLock::new(|| {
         Regex::new(&format!(r"(?i)^[\s>*]*-{{2,}}\s*({})\s*-{{2,}}", ORIGINAL.join("|"))).ok()
     });
-    matches(&MARK, line)
+    line.contains("--") && matches(&MARK, line)
 }
 
 pub(super) fn is_sent_from(line: &str) -> bool {
@@ -130,6 +135,9 @@ pub(super) fn is_header_block(rest: &[&str]) -> bool {
     });
     let mut lines = rest.iter().filter(|line| !line.trim().is_empty()).peekable();
     lines.next_if(|line| line.trim().len() >= 5 && line.trim().chars().all(|c| c == '_'));
+    if !lines.peek().is_some_and(|line| line.contains(COLONS)) {
+        return false;
+    }
     let block: Vec<&&str> = lines.take(8).collect();
     let [from, others @ ..] = &*FIELDS;
     let has = |field: &Option<Regex>, line: &str| field.as_ref().is_some_and(|regex| regex.is_match(line));
@@ -173,7 +181,9 @@ fn stands_alone(line: &str) -> bool {
     static WRITTEN: Pattern = LazyLock::new(|| {
         Regex::new(&format!(r"(?i)^\s*.{{0,120}}<\S+@\S+>\s*({})\s*:\s*$", WROTE.join("|"))).ok()
     });
-    matches(&DATED, line) || matches(&WRITTEN, line)
+    line.contains('<')
+        && line.trim_end().ends_with(COLONS)
+        && (matches(&DATED, line) || matches(&WRITTEN, line))
 }
 
 /// In any language: one line or two with a time and an address or quoted name, ending in a colon, right above
@@ -185,12 +195,12 @@ fn introduction(rest: &[&str]) -> Option<usize> {
     let said = |line: &&&str| !line.trim().is_empty();
     let quote_follows =
         |count| rest.iter().skip(count).find(said).is_some_and(|line| line.trim_start().starts_with('>'));
-    let ends = |line: &&str| line.trim_end().ends_with([':', '：']);
-    let one = rest.first().filter(|line| matches(&TIME, line))?;
-    if ends(one) {
-        return quote_follows(1).then_some(1);
-    }
-    (rest.get(1).is_some_and(ends) && quote_follows(2)).then_some(2)
+    let ends = |line: &&str| line.trim_end().ends_with(COLONS);
+    let length = if rest.first().is_some_and(ends) { 1 } else { 2 };
+    let holds = rest.get(length - 1).is_some_and(ends)
+        && rest.first().is_some_and(|line| matches(&TIME, line))
+        && quote_follows(length);
+    holds.then_some(length)
 }
 
 fn matches(pattern: &Pattern, text: &str) -> bool {

@@ -68,7 +68,7 @@ pub(super) fn split(source: &Source, defects: &mut Defects) -> Vec<Part> {
 /// Input without headers is a letter, unless it does not look like text.
 fn headerless(body: &[u8]) -> Part {
     let binary = body.iter().take(4096).any(|&byte| byte == 0);
-    let text = Part::new(&Fields::default(), body);
+    let text = Part::new(&Fields::default(), body.to_vec());
     if !binary {
         return Part { shown: Shown { as_text: true, as_html: false }, ..text };
     }
@@ -77,7 +77,7 @@ fn headerless(body: &[u8]) -> Part {
 
 /// The whole body as one file: what must not be parsed is kept for a person to look at.
 fn opaque(source: &Source) -> Part {
-    Part { kind: Kind::Other, ..Part::new(&source.fields, source.body()) }
+    Part { kind: Kind::Other, ..Part::new(&source.fields, source.body().to_vec()) }
 }
 
 fn parse(raw: &[u8], defects: &mut Defects) -> Vec<Part> {
@@ -99,7 +99,7 @@ fn parse(raw: &[u8], defects: &mut Defects) -> Vec<Part> {
             [part.offset_header, part.offset_body, part.offset_end].map(|at| at as usize);
         let fields = Fields::read(raw.get(start..body).unwrap_or_default());
         let encoded = raw.get(body..end.max(body)).unwrap_or_default();
-        let mut read = Part::new(&fields, &decode::transfer(encoded, &encoding(&fields), defects));
+        let mut read = Part::new(&fields, decode::transfer(encoded, &encoding(&fields), defects));
         // In a digest a part without a type is a message (RFC 2046 §5.1.5).
         if matches!(part.body, PartType::Message(_)) && !read.media_type.starts_with("message/") {
             read = Part { kind: Kind::Other, media_type: "message/rfc822".to_owned(), ..read };
@@ -140,7 +140,7 @@ fn encoding(fields: &Fields) -> String {
 }
 
 impl Part {
-    fn new(fields: &Fields, content: &[u8]) -> Self {
+    fn new(fields: &Fields, content: Vec<u8>) -> Self {
         let content_type = structured(fields, "content-type");
         let disposition = structured(fields, "content-disposition");
         let media_type = content_type.as_ref().map_or_else(|| "text/plain".to_owned(), media_type);
@@ -161,7 +161,7 @@ impl Part {
             name: file_name.or_else(|| parameter("name")),
             content_id: fields.raw("content-id").flat_map(headers::ids_in).next().map(|id| id.0),
             disposition: disposition.map(|value| value.ctype().to_ascii_lowercase()),
-            content: content.to_vec(),
+            content,
             shown: Shown::default(),
             unclosed: false,
             media_type,
