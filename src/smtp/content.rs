@@ -26,15 +26,13 @@ impl Content {
         if self.fault.is_some() {
             return;
         }
-        if text.len() > self.room() {
+        // The first octet over a limit says which one it was, however the octets were cut into reads.
+        let (fitting, over) = text.split_at(text.len().min(self.room()));
+        if let Some(breach) = self.header.read(fitting, &self.limits) {
+            return self.fail(breach);
+        }
+        if !over.is_empty() {
             return self.fail(Refusal::MessageTooLarge);
-        }
-        self.header.read(text);
-        if self.header.size > self.limits.max_header_size {
-            return self.fail(Refusal::HeaderTooLarge);
-        }
-        if self.header.fields > self.limits.max_headers {
-            return self.fail(Refusal::TooManyHeaders);
         }
         self.bytes.extend_from_slice(text);
     }
@@ -94,10 +92,14 @@ enum Place {
 }
 
 impl Header {
-    fn read(&mut self, mut text: &[u8]) {
+    /// Goes on with `text`, up to the first limit that it breaks.
+    fn read(&mut self, mut text: &[u8], limits: &Limits) -> Option<Refusal> {
         while let Some((&byte, rest)) = text.split_first() {
+            if self.size > limits.max_header_size {
+                return Some(Refusal::HeaderTooLarge);
+            }
             let next = match (self.place, byte) {
-                (Place::Over, _) => return,
+                (Place::Over, _) => return None,
                 (Place::Body, _) => {
                     let line_end = memchr(b'\n', text);
                     let (line, after) = text.split_at(line_end.map_or(text.len(), |at| at + 1));
@@ -110,6 +112,9 @@ impl Header {
                 (Place::LineStart, b' ' | b'\t') if self.fields > 0 => Place::Body,
                 (Place::Name | Place::NameEnd, b':') => {
                     self.fields += 1;
+                    if self.fields > limits.max_headers {
+                        return Some(Refusal::TooManyHeaders);
+                    }
                     Place::Body
                 }
                 (Place::LineStart | Place::Name, b'!'..=b'9' | b';'..=b'~') => Place::Name,
@@ -120,6 +125,7 @@ impl Header {
             self.place = next;
             text = rest;
         }
+        (self.size > limits.max_header_size).then_some(Refusal::HeaderTooLarge)
     }
 }
 
@@ -168,6 +174,15 @@ mod tests {
         check(&format!("A: {}\r\n\r\n", "x".repeat(33)), Ok(()));
         check(&format!("A: {}\r\n\r\n", "x".repeat(40)), Err(Refusal::HeaderTooLarge));
         check(&format!("A: 1\r\n {}\r\n\r\n", "x".repeat(40)), Err(Refusal::HeaderTooLarge));
+    }
+
+    #[test]
+    fn of_several_limits_the_one_that_is_broken_first_counts() {
+        let long = "x".repeat(50);
+        check(&format!("A: {long}\r\nB: 1\r\nC: 1\r\nD: 1\r\n\r\n"), Err(Refusal::HeaderTooLarge));
+        check(&format!("A:\nB:\nC:\nD: {long}{long}\n\n"), Err(Refusal::TooManyHeaders));
+        check(&format!("A: 1\r\n\r\n{long}B:\nC:\nD:\nE:\n{long}"), Err(Refusal::MessageTooLarge));
+        check(&format!("A: {long}{long}"), Err(Refusal::HeaderTooLarge));
     }
 
     #[test]
