@@ -102,6 +102,10 @@ fn field(line: &[u8]) -> Option<Field> {
 
 fn unfold(value: &[u8]) -> String {
     let text = decode::guess(value);
+    let line = text.trim();
+    if !line.contains('\n') && decode::looks_tidy(line.as_bytes()) {
+        return line.to_owned();
+    }
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join(" ").chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }

@@ -102,15 +102,15 @@ fn with_lf_line_ends(raw: &[u8]) -> Vec<u8> {
         return raw.iter().map(|&byte| if byte == b'\r' { b'\n' } else { byte }).collect();
     }
     let mut clean = Vec::with_capacity(raw.len());
-    for line in raw.split_inclusive(|&byte| byte == b'\n') {
-        let Some(text) = line.strip_suffix(b"\n") else {
-            clean.extend_from_slice(line);
-            continue;
-        };
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', raw) {
+        let text = raw.get(start..end).unwrap_or_default();
         let crs = text.iter().rev().take_while(|&&byte| byte == b'\r').count();
         clean.extend_from_slice(text.get(..text.len() - crs).unwrap_or_default());
         clean.push(b'\n');
+        start = end + 1;
     }
+    clean.extend_from_slice(raw.get(start..).unwrap_or_default());
     clean
 }
 

@@ -93,6 +93,10 @@ struct State {
     /// Rows that were given up, even while a person has them tried again.
     failed: BTreeMap<JournalId, Ties>,
     parked: BTreeMap<JournalId, Parked>,
+    /// Threads that wait for a row to take.
+    idle: usize,
+    /// Threads that wait for rows in work.
+    watching: usize,
     /// Rows that were in work when the process died before. At most one of them is in work at a time, so that the next
     /// crash names the culprit.
     suspects: BTreeSet<JournalId>,
@@ -131,14 +135,17 @@ impl State {
 #[derive(Debug, Default)]
 pub struct Scheduler {
     state: Mutex<State>,
-    changed: Condvar,
+    /// A row may be there to take.
+    arrived: Condvar,
+    /// A row in work was settled, parsed or parked.
+    moved: Condvar,
 }
 
 impl Scheduler {
     #[must_use]
     pub fn new(suspects: impl IntoIterator<Item = JournalId>) -> Self {
         let state = State { suspects: suspects.into_iter().collect(), ..State::default() };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+        Self { state: Mutex::new(state), ..Self::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -146,8 +153,30 @@ impl Scheduler {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, guard: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    fn wait_for_a_row<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.idle += 1;
+        let mut state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.idle -= 1;
+        state
+    }
+
+    fn wait_for_a_move<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.watching += 1;
+        let mut state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.watching -= 1;
+        state
+    }
+
+    /// Wakes those whom a change may concern, and no more: to wake a thread for nothing costs as much as to decide a mail.
+    fn tell(&self, state: MutexGuard<'_, State>) {
+        let (watching, wanted) = (state.watching > 0, state.idle.min(state.waiting.len()));
+        drop(state);
+        if watching {
+            self.moved.notify_all();
+        }
+        for _ in 0..wanted {
+            self.arrived.notify_one();
+        }
     }
 
     /// The newest row that was queued: ask the store for those after it.
@@ -170,8 +199,7 @@ impl Scheduler {
                 state.waiting.push_back(row);
             }
         }
-        drop(state);
-        self.changed.notify_all();
+        self.tell(state);
     }
 
     /// Puts a row back that could not be decided just now.
@@ -182,8 +210,7 @@ impl Scheduler {
             state.suspects.insert(row);
         }
         state.make_wait(row);
-        drop(state);
-        self.changed.notify_all();
+        self.tell(state);
     }
 
     /// Remembers a row that was given up: later ones that refer to it give it some time.
@@ -192,28 +219,27 @@ impl Scheduler {
         state.in_work.remove(&row);
         state.suspects.remove(&row);
         state.failed.insert(row, ties);
-        drop(state);
-        self.changed.notify_all();
+        self.tell(state);
     }
 
     /// Queues a row again that was given up, as a suspect. One that was never queued comes with the pending ones.
     pub fn retry(&self, row: JournalId) {
         let mut state = self.lock();
         while state.in_work.contains_key(&row) {
-            state = self.wait(state);
+            state = self.wait_for_a_move(state);
         }
         if row.0 <= state.newest && !state.waiting.contains(&row) {
             state.suspects.insert(row);
             state.make_wait(row);
         }
-        drop(state);
-        self.changed.notify_all();
+        self.tell(state);
     }
 
     /// Queues the parked rows again whose time has come.
     pub fn release(&self, now: Timestamp) {
-        self.lock().release(|parked| parked.until <= now);
-        self.changed.notify_all();
+        let mut state = self.lock();
+        state.release(|parked| parked.until <= now);
+        self.tell(state);
     }
 
     /// The next row, or none when the scheduler stops. Blocks.
@@ -227,7 +253,7 @@ impl Scheduler {
                 state.in_work.insert(row, None);
                 return Some(row);
             }
-            state = self.wait(state);
+            state = self.wait_for_a_row(state);
         }
     }
 
@@ -247,7 +273,7 @@ impl Scheduler {
         let mut state = self.lock();
         loop {
             while state.in_work.range(..row).any(|(_, earlier)| earlier.is_none()) {
-                state = self.wait(state);
+                state = self.wait_for_a_move(state);
             }
             let before = state.earlier_than(row);
             drop(state);
@@ -271,19 +297,21 @@ impl Scheduler {
             }
         }
         state.in_work.insert(row, Some(ties.clone()));
-        self.changed.notify_all();
+        if state.watching > 0 {
+            self.moved.notify_all();
+        }
         loop {
             // Asked again each time: what this row waited for may be parked now, or have failed.
             if let Some(until) = state.parked_until(row, &ties, grace) {
                 state.in_work.remove(&row);
                 state.parked.insert(row, Parked { ties, until });
-                self.changed.notify_all();
+                self.tell(state);
                 return Ok(Turn::Parked(until));
             }
             if !waits_for.iter().any(|earlier| state.in_work.contains_key(earlier)) {
                 return Ok(Turn::Now);
             }
-            state = self.wait(state);
+            state = self.wait_for_a_move(state);
         }
     }
 
@@ -295,21 +323,21 @@ impl Scheduler {
         if state.failed.remove(&row).is_some() {
             state.release(|_| true);
         }
-        drop(state);
-        self.changed.notify_all();
+        self.tell(state);
     }
 
     /// Lets every worker end after the row it has.
     pub fn stop(&self) {
         self.lock().stopping = true;
-        self.changed.notify_all();
+        self.arrived.notify_all();
+        self.moved.notify_all();
     }
 
     /// Blocks until nothing is waiting or in work; parked rows are left alone.
     pub fn drain(&self) {
         let mut state = self.lock();
         while !(state.stopping || state.waiting.is_empty() && state.in_work.is_empty()) {
-            state = self.wait(state);
+            state = self.wait_for_a_move(state);
         }
     }
 }
