@@ -222,10 +222,11 @@ async fn admin(
     shutdown: &CancellationToken,
 ) -> Option<Admin> {
     let (started, shutdown) = (Arc::clone(started), shutdown.clone());
+    let pressure = Arc::clone(&pipeline.pressure);
     let hindrance = move || match (shutdown.is_cancelled(), started.load(Ordering::Relaxed)) {
         (true, _) => Some("stopping".to_owned()),
         (false, false) => Some("starting".to_owned()),
-        (false, true) => None,
+        (false, true) => pressure.pressed().map(|pressed| pressed.to_string()),
     };
     let subject = admin::Subject {
         store: pipeline.store.clone(),

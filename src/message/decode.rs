@@ -3,7 +3,8 @@
 use data_encoding::HEXLOWER_PERMISSIVE;
 use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::charsets::map::charset_decoder;
-use mail_parser::decoders::quoted_printable::quoted_printable_decode;
+
+use memchr::{memchr, memchr2};
 
 use super::Defects;
 use crate::domain::mail::Defect;
@@ -15,7 +16,7 @@ pub(super) fn transfer(bytes: &[u8], encoding: &str, defects: &mut Defects) -> V
             defects.insert(Defect::BrokenTransferEncoding);
             base64_prefix(bytes)
         }),
-        "quoted-printable" => quoted_printable_decode(bytes).unwrap_or_else(|| {
+        "quoted-printable" => quoted_printable(bytes).unwrap_or_else(|| {
             defects.insert(Defect::BrokenTransferEncoding);
             quoted_printable_leniently(bytes)
         }),
@@ -92,6 +93,44 @@ fn base64_prefix(bytes: &[u8]) -> Vec<u8> {
     base64_decode(&good).filter(|decoded| !decoded.is_empty()).unwrap_or_else(|| bytes.to_vec())
 }
 
+/// RFC 2045 §6.7, over LF line ends; `None` if a `=` is followed by neither two hexadecimal digits nor the end of its line.
+/// Nearly all of a mail passes through here, so runs without `=` are copied as they are.
+fn quoted_printable(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    // White space behind this place was written literally, and goes if the line ends there (rule 3).
+    let mut literal_from = 0;
+    while let Some(at) = memchr2(b'=', b'\n', rest) {
+        let (run, marked) = rest.split_at(at);
+        out.extend_from_slice(run);
+        let (&mark, after) = marked.split_first()?;
+        if mark == b'\n' {
+            let literal = out.get(literal_from..).unwrap_or_default();
+            out.truncate(literal_from + literal.trim_ascii_end().len());
+            out.push(b'\n');
+            rest = after;
+        } else if let Some((octet, after)) = after.split_at_checked(2).and_then(|(digits, after)| {
+            let mut octet = [0];
+            HEXLOWER_PERMISSIVE.decode_mut(digits, &mut octet).ok()?;
+            Some((octet, after))
+        }) {
+            out.extend(octet);
+            rest = after;
+        } else {
+            // A soft line break, or one that the end of the part cut short.
+            let line = memchr(b'\n', after).map_or(after.len(), |end| end + 1);
+            let (blank, after) = after.split_at(line);
+            if !blank.trim_ascii().is_empty() {
+                return None;
+            }
+            rest = after;
+        }
+        literal_from = out.len();
+    }
+    out.extend_from_slice(rest);
+    Some(out)
+}
+
 /// A `=` that is followed by no two hexadecimal digits stands for itself, as RFC 2045 §6.7 suggests.
 fn quoted_printable_leniently(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
@@ -119,6 +158,8 @@ fn quoted_printable_leniently(bytes: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -142,6 +183,39 @@ mod tests {
         check(b"!!!", "base64", b"!!!");
         check(b"a=3db=C3\nc=ZZd=\ne=4\n", "quoted-printable", b"a=b\xc3\nc=ZZde=4\n");
         check(b"as is", "x-own", b"as is");
+    }
+
+    #[test]
+    fn quoted_printable_is_read_as_the_standard_says() {
+        let check = |bytes: &[u8], expected: Option<&[u8]>| {
+            assert_eq!(quoted_printable(bytes).as_deref(), expected, "{:?}", String::from_utf8_lossy(bytes));
+        };
+        check(b"a=3Db=c3=BC\nplain\n", Some("a=bü\nplain\n".as_bytes()));
+        check(b"soft=\nbreak = \t\nagain=", Some(b"softbreak again"));
+        check(b"white \t\n  \nkept=20\nlast ", Some(b"white\n\nkept \nlast "));
+        check(b"a=20 \n", Some(b"a \n"));
+        check(b"a=4", None);
+        check(b"a=zz\n", None);
+        check(b"a==41\n", None);
+        check(b"", Some(b""));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_as_quoted_printable_reads_as_it_was(
+            bytes in prop::collection::vec(prop_oneof![Just(b' '), Just(b'\n'), Just(b'='), any::<u8>()], 0..200),
+            soft in 1_usize..40,
+        ) {
+            let mut written = String::new();
+            for (at, byte) in bytes.iter().enumerate() {
+                let plain = byte.is_ascii_graphic() && *byte != b'=';
+                written += &if plain { char::from(*byte).to_string() } else { format!("={byte:02X}") };
+                if at % soft == 0 {
+                    written += "=\n";
+                }
+            }
+            prop_assert_eq!(quoted_printable(written.as_bytes()), Some(bytes));
+        }
     }
 
     #[test]

@@ -139,6 +139,17 @@ impl Pressure {
         self.limits.disk_reserve
     }
 
+    /// Why new mail is not taken just now, if it is not.
+    #[must_use]
+    pub fn pressed(&self) -> Option<Pressed> {
+        let holds = |flag: &AtomicBool| flag.load(Ordering::Acquire);
+        match (holds(&self.nearly_full), holds(&self.behind)) {
+            (true, _) => Some(Pressed::Disk),
+            (false, true) => Some(Pressed::Backlog),
+            (false, false) => None,
+        }
+    }
+
     /// How long the next mail is to wait before it asks for a place: nothing up to half of what may be pending, then
     /// the longer the more are. A sender that waits sends nothing else meanwhile.
     #[must_use]

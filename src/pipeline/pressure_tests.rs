@@ -54,7 +54,9 @@ fn at_the_bound_mail_is_refused_until_half_is_worked_off() {
     let mut verdicts = Vec::new();
     for pending in [99, 100, 99, 51, 50, 99] {
         told.pending_is(pending, &pressure);
-        verdicts.push(verdict(&pressure, 1).is_ok());
+        let verdict = verdict(&pressure, 1);
+        assert_eq!(pressure.pressed(), verdict.err(), "{pending}");
+        verdicts.push(verdict.is_ok());
     }
     assert_eq!(verdicts, [true, false, false, false, true, true]);
 }
