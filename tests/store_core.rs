@@ -44,6 +44,10 @@ fn accept(store: &Store, raw: &[u8]) -> Result<JournalId, AcceptError> {
     store.accept_blocking(&envelope(), raw.to_vec())
 }
 
+fn pending(store: &Store, after: JournalId, limit: usize) -> Vec<JournalId> {
+    store.pending_after(after, limit).unwrap().into_iter().map(|pending| pending.row).collect()
+}
+
 /// A copy of the directory as a kill would leave it: the lock is not copied with it.
 fn as_killed(dir: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
@@ -108,8 +112,8 @@ fn pending_mails_are_listed_in_order_from_a_mark_on() {
     let (_dir, store) = store();
     let ids: Vec<_> = (0..5).map(|_| accept(&store, b"x").unwrap()).collect();
     store.mark_failed(ids[2], "no luck".to_owned(), NOW).unwrap();
-    assert_eq!(store.pending_after(JournalId(0), 2).unwrap(), ids[..2]);
-    assert_eq!(store.pending_after(ids[0], 10).unwrap(), [ids[1], ids[3], ids[4]]);
+    assert_eq!(pending(&store, JournalId(0), 2), ids[..2]);
+    assert_eq!(pending(&store, ids[0], 10), [ids[1], ids[3], ids[4]]);
     assert_eq!(store.entry(ids[2]).unwrap().unwrap().fate, Fate::Failed { error: "no luck".to_owned() });
 }
 
@@ -120,7 +124,7 @@ fn an_accepted_mail_rings_after_its_commit() {
     let seen = signal.rings();
     let id = accept(&store, b"x").unwrap();
     assert_eq!(signal.wait(seen, Duration::from_secs(60)), seen + 1);
-    assert_eq!(store.pending_after(JournalId(0), 9).unwrap(), [id]);
+    assert_eq!(pending(&store, JournalId(0), 9), [id]);
 }
 
 #[tokio::test]
@@ -332,7 +336,7 @@ fn a_full_disk_refuses_mail_and_loses_none() {
     };
     assert_eq!(refused, AcceptError::Full);
     assert!(kept.len() > 3, "{}", kept.len());
-    assert_eq!(store.pending_after(JournalId(0), 100).unwrap(), kept);
+    assert_eq!(pending(&store, JournalId(0), 100), kept);
     assert_eq!(accept(&store, &[b'x'; 8_000]), Err(AcceptError::Full));
     limit(&store, 1_000_000);
     kept.push(accept(&store, &[b'x'; 8_000]).unwrap());

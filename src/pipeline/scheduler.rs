@@ -19,6 +19,12 @@ use crate::domain::address::{Address, Mailbox};
 use crate::domain::ids::{JournalId, TicketId};
 use crate::domain::mail::{InboundMessage, MessageId};
 use crate::domain::time::{MINUTE, Timestamp};
+use crate::store::Pending;
+
+/// Bytes of the large mails that may be in work together: each takes several times its size while it is.
+const MAX_IN_WORK: u64 = 64 << 20;
+/// Smaller ones are not counted.
+const LARGE: u64 = 256 << 10;
 
 /// How long after its acceptance a mail waits for a failed one that it refers to (DESIGN §2).
 const GRACE: i64 = 15 * MINUTE;
@@ -93,6 +99,10 @@ struct State {
     /// Rows that were given up, even while a person has them tried again.
     failed: BTreeMap<JournalId, Ties>,
     parked: BTreeMap<JournalId, Parked>,
+    /// What rows are about that were in work before and are to be tried again: later ones do not overtake them.
+    again: BTreeMap<JournalId, Ties>,
+    /// The sizes of large mails.
+    large: BTreeMap<JournalId, u64>,
     /// Threads that wait for a row to take.
     idle: usize,
     /// Threads that wait for rows in work.
@@ -110,11 +120,19 @@ impl State {
         self.in_work.range(..row).map(|(id, _)| *id).collect()
     }
 
-    /// Until when the row must be parked: for a failed row while its grace lasts, or as long as a parked one.
-    fn parked_until(&self, row: JournalId, ties: &Ties, grace: Option<Timestamp>) -> Option<Timestamp> {
+    /// Until when the row must be parked: for a failed row while its grace lasts, for one that is tried again, or as long as
+    /// a parked one.
+    fn parked_until(
+        &self,
+        row: JournalId,
+        ties: &Ties,
+        (grace, now): (Option<Timestamp>, Timestamp),
+    ) -> Option<Timestamp> {
+        let again = self.again.range(..row).any(|(_, again)| ties.is_tied_to(again));
         let failed = || self.failed.range(..row).any(|(_, failed)| ties.shares_conversation_with(failed));
         let parked = self.parked.range(..row).filter(|(_, parked)| ties.is_tied_to(&parked.ties));
-        grace.filter(|_| failed()).into_iter().chain(parked.map(|(_, parked)| parked.until)).max()
+        let graces = grace.filter(|_| failed()).into_iter().chain(again.then(|| now.plus(GRACE)));
+        graces.chain(parked.map(|(_, parked)| parked.until)).max()
     }
 
     fn make_wait(&mut self, row: JournalId) {
@@ -191,11 +209,12 @@ impl Scheduler {
     }
 
     /// Queues rows in order of acceptance; rows that were queued before are left out.
-    pub fn queue(&self, rows: impl IntoIterator<Item = JournalId>) {
+    pub fn queue(&self, rows: impl IntoIterator<Item = Pending>) {
         let mut state = self.lock();
-        for row in rows {
+        for Pending { row, size } in rows {
             if row.0 > state.newest {
                 state.newest = row.0;
+                state.large.extend((size >= LARGE).then_some((row, size)));
                 state.waiting.push_back(row);
             }
         }
@@ -205,7 +224,8 @@ impl Scheduler {
     /// Puts a row back that could not be decided just now.
     pub fn put_back(&self, row: JournalId, as_suspect: bool) {
         let mut state = self.lock();
-        state.in_work.remove(&row);
+        let ties = state.in_work.remove(&row).flatten();
+        state.again.extend(ties.map(|ties| (row, ties)));
         if as_suspect {
             state.suspects.insert(row);
         }
@@ -213,12 +233,19 @@ impl Scheduler {
         self.tell(state);
     }
 
+    /// Remembers what a suspect is about, before it is parsed again.
+    pub fn remember_suspect(&self, row: JournalId, ties: Ties) {
+        self.lock().again.insert(row, ties);
+    }
+
     /// Remembers a row that was given up: later ones that refer to it give it some time.
     pub fn fail(&self, row: JournalId, ties: Ties) {
         let mut state = self.lock();
         state.in_work.remove(&row);
         state.suspects.remove(&row);
+        state.again.remove(&row);
         state.failed.insert(row, ties);
+        state.release(|_| true);
         self.tell(state);
     }
 
@@ -302,7 +329,7 @@ impl Scheduler {
         }
         loop {
             // Asked again each time: what this row waited for may be parked now, or have failed.
-            if let Some(until) = state.parked_until(row, &ties, grace) {
+            if let Some(until) = state.parked_until(row, &ties, (grace, now)) {
                 state.in_work.remove(&row);
                 state.parked.insert(row, Parked { ties, until });
                 self.tell(state);
@@ -320,7 +347,10 @@ impl Scheduler {
         let mut state = self.lock();
         state.in_work.remove(&row);
         state.suspects.remove(&row);
-        if state.failed.remove(&row).is_some() {
+        state.large.remove(&row);
+        let was_waited_for =
+            [state.failed.remove(&row), state.again.remove(&row)].iter().any(Option::is_some);
+        if was_waited_for {
             state.release(|_| true);
         }
         self.tell(state);
@@ -342,11 +372,15 @@ impl Scheduler {
     }
 }
 
-/// The first waiting row that may start: any, or any but a suspect while one is in work.
+/// The first waiting row that may start: any, or any but a suspect while one is in work. A large one waits until there is
+/// room for it, and so do those behind it.
 fn pick(state: &mut State) -> Option<JournalId> {
     let suspect_in_work = state.in_work.keys().any(|row| state.suspects.contains(row));
     let place = state.waiting.iter().position(|row| !(suspect_in_work && state.suspects.contains(row)))?;
-    state.waiting.remove(place)
+    let size = |row: &JournalId| state.large.get(row).copied().unwrap_or(0);
+    let in_work: u64 = state.in_work.keys().map(size).sum();
+    let fits = state.in_work.is_empty() || in_work + size(state.waiting.get(place)?) <= MAX_IN_WORK;
+    if fits { state.waiting.remove(place) } else { None }
 }
 
 #[cfg(test)]

@@ -27,10 +27,14 @@ fn seven() -> Result<BTreeSet<TicketId>, Infallible> {
     Ok([TicketId(7)].into())
 }
 
+fn small(row: i64) -> Pending {
+    Pending { row: JournalId(row), size: 1_000 }
+}
+
 /// A scheduler with these rows in work, the first ones about what is said here.
 fn in_work(rows: i64, said: &[Ties]) -> Arc<Scheduler> {
     let scheduler = Arc::new(Scheduler::default());
-    scheduler.queue((1..=rows).map(JournalId));
+    scheduler.queue((1..=rows).map(small));
     for row in 1..=rows {
         assert_eq!(scheduler.take(), Some(JournalId(row)));
     }
@@ -187,7 +191,7 @@ fn a_mail_that_is_old_enough_waits_for_no_failed_one() {
 #[test]
 fn only_one_suspect_is_in_work_at_a_time_and_others_go_on() {
     let scheduler = Scheduler::new([JournalId(1), JournalId(2)]);
-    scheduler.queue([JournalId(1), JournalId(2), JournalId(3)]);
+    scheduler.queue([1, 2, 3].map(small));
     assert_eq!(scheduler.take(), Some(JournalId(1)));
     assert_eq!(scheduler.take(), Some(JournalId(3)));
     scheduler.finish(JournalId(1));
@@ -197,8 +201,45 @@ fn only_one_suspect_is_in_work_at_a_time_and_others_go_on() {
 #[test]
 fn a_row_put_back_comes_first_again() {
     let scheduler = Scheduler::default();
-    scheduler.queue([JournalId(4), JournalId(5)]);
+    scheduler.queue([4, 5].map(small));
     assert_eq!(scheduler.take(), Some(JournalId(4)));
     scheduler.put_back(JournalId(4), false);
     assert_eq!(scheduler.take(), Some(JournalId(4)));
+}
+
+#[test]
+fn a_row_that_is_tried_again_is_not_overtaken_by_what_refers_to_it() {
+    let scheduler = in_work(2, &[ties("rita", &[], &["<1@x>"])]);
+    scheduler.put_back(JournalId(1), false);
+    let answer_to_it = || ties("carl", &[], &["<2@x>", "<1@x>"]);
+    let Ok(turn) = scheduler.wait_for_turn(JournalId(2), answer_to_it(), AT, none);
+    assert_eq!(turn, Turn::Parked(LATEST));
+    assert_eq!(scheduler.take(), Some(JournalId(1)));
+    scheduler.finish(JournalId(1));
+    assert_eq!(scheduler.take(), Some(JournalId(2)));
+    let Ok(turn) = scheduler.wait_for_turn(JournalId(2), answer_to_it(), AT, none);
+    assert_eq!(turn, Turn::Now);
+}
+
+#[test]
+fn a_suspect_of_the_last_run_is_not_overtaken_by_what_refers_to_it() {
+    let scheduler = Scheduler::new([JournalId(1), JournalId(2)]);
+    scheduler.remember_suspect(JournalId(1), ties("rita", &[], &["<1@x>"]));
+    scheduler.remember_suspect(JournalId(2), ties("otto", &[], &["<2@x>"]));
+    scheduler.queue([1, 2, 3].map(small));
+    assert_eq!((scheduler.take(), scheduler.take()), (Some(JournalId(1)), Some(JournalId(3))));
+    scheduler.finish(JournalId(1));
+    let Ok(turn) = scheduler.wait_for_turn(JournalId(3), ties("carl", &[], &["<2@x>"]), AT, none);
+    assert_eq!(turn, Turn::Parked(LATEST));
+}
+
+#[test]
+fn large_mails_are_in_work_only_as_far_as_there_is_room() {
+    let scheduler = Scheduler::default();
+    let large = |row| Pending { row: JournalId(row), size: 50 << 20 };
+    scheduler.queue([large(1), small(2), large(3), small(4)]);
+    assert_eq!((scheduler.take(), scheduler.take()), (Some(JournalId(1)), Some(JournalId(2))));
+    assert_eq!(pick(&mut scheduler.lock()), None, "there is no room for a second, and nobody overtakes it");
+    scheduler.finish(JournalId(1));
+    assert_eq!((scheduler.take(), scheduler.take()), (Some(JournalId(3)), Some(JournalId(4))));
 }

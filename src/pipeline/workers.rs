@@ -75,8 +75,11 @@ impl Workers {
         count: usize,
         suspects: Vec<JournalId>,
     ) -> std::io::Result<Self> {
-        let scheduler = Arc::new(Scheduler::new(suspects));
+        let scheduler = Arc::new(Scheduler::new(suspects.iter().copied()));
         remember_failed(pipeline, &scheduler);
+        for suspect in suspects {
+            scheduler.remember_suspect(suspect, ties_of_head(pipeline, suspect));
+        }
         let mut threads = Vec::new();
         for slot in 0..count.max(1) {
             let (pipeline, scheduler) = (pipeline.clone(), Arc::clone(&scheduler));
@@ -179,7 +182,7 @@ fn decide(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<
 fn give_up(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId, what: &str) {
     telemetry::message_failed(row, 1, what);
     match pipeline.store.mark_failed(row, what.to_owned(), pipeline.clock.now()) {
-        Ok(()) => scheduler.fail(row, ties_of_failed(pipeline, row)),
+        Ok(()) => scheduler.fail(row, ties_of_head(pipeline, row)),
         Err(error) => {
             telemetry::store_trouble("giving up a damaged mail", &error.to_string());
             scheduler.put_back(row, false);
@@ -193,7 +196,7 @@ fn blame(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId, panic: &str
     telemetry::message_failed(row, attempts + 1, &format!("panicked: {panic}"));
     match pipeline.store.add_attempt(row, pipeline.clock.now()) {
         Ok(Fate::Pending) => scheduler.put_back(row, true),
-        Ok(Fate::Failed { .. }) => scheduler.fail(row, ties_of_failed(pipeline, row)),
+        Ok(Fate::Failed { .. }) => scheduler.fail(row, ties_of_head(pipeline, row)),
         Ok(_) => scheduler.finish(row),
         Err(error) => {
             telemetry::store_trouble("counting an attempt", &error.to_string());
@@ -206,14 +209,14 @@ fn remember_failed(pipeline: &Pipeline, scheduler: &Scheduler) {
     let now = pipeline.clock.now();
     match pipeline.store.ask(|db| queries::failed_list(db, MAX_FAILED, now)) {
         Ok(failed) => {
-            failed.iter().for_each(|mail| scheduler.fail(mail.id, ties_of_failed(pipeline, mail.id)));
+            failed.iter().for_each(|mail| scheduler.fail(mail.id, ties_of_head(pipeline, mail.id)));
         }
         Err(error) => telemetry::store_trouble("reading failed mail", &error.to_string()),
     }
 }
 
-/// What a failed mail is about, as far as it can be told without doing again what it may have died of.
-fn ties_of_failed(pipeline: &Pipeline, row: JournalId) -> Ties {
+/// What a mail is about, as far as it can be told without doing again what it may have died of.
+fn ties_of_head(pipeline: &Pipeline, row: JournalId) -> Ties {
     let read = || {
         let entry = pipeline.store.entry(row).ok().flatten()?;
         let message = message::thread(&entry.raw);

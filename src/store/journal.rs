@@ -39,6 +39,14 @@ pub enum AcceptError {
     Storage(String),
 }
 
+/// A mail that nobody decided yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    pub row: JournalId,
+    /// Bytes of the raw mail.
+    pub size: u64,
+}
+
 /// A raw mail on its way into a row.
 enum Raw {
     Inline(Vec<u8>),
@@ -89,12 +97,14 @@ impl Store {
     }
 
     /// Mails after `after` that nobody decided yet, in the order they were accepted. Load each with [`Store::entry`].
-    pub fn pending_after(&self, after: JournalId, limit: usize) -> Result<Vec<JournalId>, StoreError> {
+    pub fn pending_after(&self, after: JournalId, limit: usize) -> Result<Vec<Pending>, StoreError> {
         self.read(|tx| {
             let mut select = tx.prepare_cached(
-                "SELECT id FROM journal WHERE state = 'pending' AND id > ?1 ORDER BY id LIMIT ?2",
+                "SELECT id, size FROM journal WHERE state = 'pending' AND id > ?1 ORDER BY id LIMIT ?2",
             )?;
-            let rows = select.query_map((after.0, limit as i64), |row| row.get(0).map(JournalId))?;
+            let rows = select.query_map((after.0, limit as i64), |row| {
+                Ok(Pending { row: JournalId(row.get(0)?), size: row.get::<_, i64>(1)?.unsigned_abs() })
+            })?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }

@@ -78,7 +78,7 @@ pub use self::books::{Books, Depth};
 pub use self::desk::{RenderedLate, RetryAnswer, temporary_directory};
 pub use self::errors::{StoreError, WriteError};
 pub use self::inwork::{InWorkGuard, Recovered};
-pub use self::journal::AcceptError;
+pub use self::journal::{AcceptError, Pending};
 pub use self::keys::{KeyError, KeyFile, KeyState, Secret, TokenKey};
 pub use self::levels::{Levels, Tally};
 pub use self::open::OpenError;
