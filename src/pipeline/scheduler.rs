@@ -235,7 +235,11 @@ impl Scheduler {
 
     /// Remembers what a suspect is about, before it is parsed again.
     pub fn remember_suspect(&self, row: JournalId, ties: Ties) {
-        self.lock().again.insert(row, ties);
+        let mut state = self.lock();
+        // It may have been settled already.
+        if state.suspects.contains(&row) {
+            state.again.insert(row, ties);
+        }
     }
 
     /// Remembers a row that was given up: later ones that refer to it give it some time.

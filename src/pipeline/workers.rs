@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -53,6 +54,9 @@ pub struct Workers {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// How long mail waits at the start until it is known what failed mails and suspects are about.
+const REMEMBERING: Duration = Duration::from_secs(2);
+
 /// How many deciders this machine can use.
 #[must_use]
 pub fn usual_count() -> usize {
@@ -76,10 +80,7 @@ impl Workers {
         suspects: Vec<JournalId>,
     ) -> std::io::Result<Self> {
         let scheduler = Arc::new(Scheduler::new(suspects.iter().copied()));
-        remember_failed(pipeline, &scheduler);
-        for suspect in suspects {
-            scheduler.remember_suspect(suspect, ties_of_head(pipeline, suspect));
-        }
+        let remembered = remember(pipeline, &scheduler, suspects)?;
         let mut threads = Vec::new();
         for slot in 0..count.max(1) {
             let (pipeline, scheduler) = (pipeline.clone(), Arc::clone(&scheduler));
@@ -88,7 +89,10 @@ impl Workers {
         }
         let (loading, scheduler_of_loader) = (pipeline.clone(), Arc::clone(&scheduler));
         let loader = std::thread::Builder::new().name("loader".to_owned());
-        threads.push(loader.spawn(move || load(&loading, &scheduler_of_loader))?);
+        threads.push(loader.spawn(move || {
+            let _ = remembered.recv_timeout(REMEMBERING);
+            load(&loading, &scheduler_of_loader);
+        })?);
         Ok(Self { scheduler, pipeline: pipeline.clone(), threads })
     }
 
@@ -203,6 +207,25 @@ fn blame(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId, panic: &str
             scheduler.put_back(row, true);
         }
     }
+}
+
+/// Looks on a thread of its own at the mails that others may have to wait for: whatever is wrong with one of them, it must not
+/// keep the daemon from starting. The channel closes when all are known.
+fn remember(
+    pipeline: &Pipeline,
+    scheduler: &Arc<Scheduler>,
+    suspects: Vec<JournalId>,
+) -> std::io::Result<Receiver<()>> {
+    let (known, remembered) = channel::<()>();
+    let (pipeline, scheduler) = (pipeline.clone(), Arc::clone(scheduler));
+    std::thread::Builder::new().name("memory".to_owned()).spawn(move || {
+        for suspect in suspects {
+            scheduler.remember_suspect(suspect, ties_of_head(&pipeline, suspect));
+        }
+        remember_failed(&pipeline, &scheduler);
+        drop(known);
+    })?;
+    Ok(remembered)
 }
 
 fn remember_failed(pipeline: &Pipeline, scheduler: &Scheduler) {
