@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{Letter, LetterError, PATIENCE, Spool};
+use super::{LARGEST_FILE, Letter, LetterError, PATIENCE, Spool};
 use crate::clock::Clock;
 use crate::domain::address::Address;
 use crate::domain::ids::JournalId;
@@ -133,6 +133,10 @@ impl Reception {
         }
     }
 
+    fn largest_file(&self) -> usize {
+        self.max_message_size.saturating_mul(2).max(LARGEST_FILE)
+    }
+
     fn take(&self, letter: Letter) -> Result<JournalId, String> {
         (self.keep)(self.envelope(&letter), letter.raw)
     }
@@ -224,7 +228,7 @@ fn take_all(
         if shutdown.is_cancelled() {
             return Ok(());
         }
-        let left = match spool.read(&name) {
+        let left = match spool.read(&name, reception.largest_file()) {
             Ok(letter) => take_in(spool, reception, &name, letter)?.err(),
             Err(LetterError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => Some(error.to_string()),

@@ -32,6 +32,7 @@ use rustix::fs::OFlags;
 use crate::domain::time::{DAY, SECOND, Timestamp};
 
 pub use door::Answer;
+use letter::MAX_HEAD;
 pub use letter::{Letter, LetterError};
 
 /// The socket, in the directory.
@@ -40,6 +41,10 @@ const SOCKET: &str = "deliver.sock";
 const KEPT: &str = "mail";
 /// One that is being written.
 const PARTIAL: &str = "part";
+
+/// The largest mail that is taken from a file, unless `max_message_size` allows more than half of it: far above what
+/// `deliver` puts there, so that mail stays welcome after the limit was lowered.
+const LARGEST_FILE: usize = 256 * 1024 * 1024;
 
 /// Either side of the socket waits this long for the other.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -159,13 +164,21 @@ impl Spool {
         Ok(names)
     }
 
-    fn read(&self, name: &str) -> Result<Letter, LetterError> {
+    /// Reads no more than `limit` for the mail: a sparse file says any size, and costs its writer nothing.
+    fn read(&self, name: &str, limit: usize) -> Result<Letter, LetterError> {
         let mut options = OpenOptions::new();
         // Neither a symlink nor a pipe that nobody writes to may hold us up.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = options.read(true).custom_flags(flags.bits().cast_signed()).open(self.path(name, KEPT))?;
-        self.check(&file.metadata()?)?;
-        Letter::read(&mut BufReader::new(file), usize::MAX)
+        let found = file.metadata()?;
+        self.check(&found)?;
+        if found.len() > MAX_HEAD.saturating_add(limit as u64) {
+            return Err(LetterError::Huge { found: found.len(), limit });
+        }
+        Letter::read(&mut BufReader::new(file), limit).map_err(|error| match error {
+            LetterError::TooLarge { found, limit } => LetterError::Huge { found, limit },
+            other => other,
+        })
     }
 
     fn check(&self, file: &Metadata) -> Result<(), LetterError> {
