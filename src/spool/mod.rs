@@ -104,18 +104,24 @@ impl Spool {
     /// If it could not be written: then nothing of it is there.
     pub fn put(&self, letter: &Letter, now: Timestamp) -> io::Result<String> {
         let name = fresh_name(now)?;
-        let partial = self.path(&name, PARTIAL);
-        let written = self.write(&partial, letter).and_then(|()| {
-            std::fs::rename(&partial, self.path(&name, KEPT))?;
-            sync(&self.dir)
-        });
-        if let Err(error) = written {
-            let _ = std::fs::remove_file(&partial);
-            return Err(error);
-        }
+        self.keep(&name, letter, sync)?;
         // Should a daemon have started meanwhile, it looks at once.
         drop(UnixStream::connect(self.socket()));
         Ok(name)
+    }
+
+    fn keep(&self, name: &str, letter: &Letter, sync: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+        let (partial, kept) = (self.path(name, PARTIAL), self.path(name, KEPT));
+        let written = self.write(&partial, letter).and_then(|()| {
+            std::fs::rename(&partial, &kept)?;
+            sync(&self.dir)
+        });
+        if written.is_err() {
+            // Under either name: the mail server sends it again, and a file that stayed would be a second mail.
+            let _ = std::fs::remove_file(&partial);
+            let _ = std::fs::remove_file(&kept);
+        }
+        written
     }
 
     fn socket(&self) -> PathBuf {

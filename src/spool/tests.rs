@@ -39,6 +39,18 @@ fn letters_are_read_as_they_were_written_oldest_first() {
 }
 
 #[test]
+fn nothing_stays_of_a_letter_that_may_not_survive_a_crash() {
+    let (home, spool) = spool(0o700);
+    let failing = |dir: &Path| {
+        assert!(spool.path("a", KEPT).exists() && dir == spool.dir);
+        Err(io::Error::other("the disk is gone"))
+    };
+    let error = spool.keep("a", &letter("x"), failing).unwrap_err();
+    assert_eq!(error.to_string(), "the disk is gone");
+    assert_eq!(fs::read_dir(home.path().join("spool")).unwrap().count(), 0);
+}
+
+#[test]
 fn the_directory_is_its_owners_and_a_file_in_it_too() {
     let (home, spool) = spool(0o700);
     let name = spool.put(&letter("x"), Timestamp(0)).unwrap();
