@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::domain::address::Address;
 use crate::domain::ids::JournalId;
 use crate::domain::mail::{Entrance, Envelope, TrustSource};
-use crate::store::{Signal, Store};
+use crate::store::Signal;
 use crate::telemetry;
 
 /// The entrance that letters come in by.
@@ -45,7 +45,6 @@ pub enum Answer {
 /// What becomes of a letter.
 #[derive(Clone)]
 pub struct Reception {
-    pub store: Store,
     pub clock: Clock,
     /// What the entrance may be believed.
     pub trust: TrustSource,
@@ -54,6 +53,18 @@ pub struct Reception {
     pub max_message_size: usize,
     /// Takes a mail into the journal as the other entrances do, under the same pressure.
     pub keep: Arc<dyn Fn(Envelope, Vec<u8>) -> Result<JournalId, String> + Send + Sync>,
+    /// The same for the mail of a file, by its name.
+    pub keep_spooled: Arc<KeepSpooled>,
+}
+
+pub type KeepSpooled = dyn Fn(&str, Envelope, Vec<u8>) -> Result<JournalId, NotNow> + Send + Sync;
+
+/// Why the mail of a file waits on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotNow {
+    /// There is no place for it yet. That is told elsewhere, once for all mail.
+    Pressed,
+    Trouble(String),
 }
 
 /// The threads that take letters in.
@@ -209,22 +220,23 @@ fn watch(spool: &Spool, reception: &Reception, shutdown: &CancellationToken, bel
     }
     while !shutdown.is_cancelled() {
         let rings = bell.rings();
-        if let Err(error) = take_all(spool, reception, shutdown, &mut told) {
-            telemetry::store_trouble("taking mail from the spool", &error);
+        match take_all(spool, reception, shutdown, &mut told) {
+            Ok(()) | Err(NotNow::Pressed) => {}
+            Err(NotNow::Trouble(error)) => telemetry::store_trouble("taking mail from the spool", &error),
         }
         let _ = bell.wait(rings, LOOK_EVERY);
     }
 }
 
-/// Takes in what waits, oldest first. A file that cannot be read is left for a person, who is told once; an error means
-/// that the store takes nothing now.
+/// Takes in what waits, oldest first. A file that cannot be read is left for a person, who is told once; an error
+/// means that nothing is taken now, and ends the round.
 fn take_all(
     spool: &Spool,
     reception: &Reception,
     shutdown: &CancellationToken,
     told: &mut BTreeSet<String>,
-) -> Result<(), String> {
-    for name in spool.waiting().map_err(|error| error.to_string())? {
+) -> Result<(), NotNow> {
+    for name in spool.waiting().map_err(|error| NotNow::Trouble(error.to_string()))? {
         if shutdown.is_cancelled() {
             return Ok(());
         }
@@ -248,10 +260,8 @@ fn take_in(
     reception: &Reception,
     name: &str,
     letter: Letter,
-) -> Result<Result<(), String>, String> {
-    let envelope = reception.envelope(&letter);
-    let journal =
-        reception.store.accept_spooled(name, &envelope, letter.raw).map_err(|error| error.to_string())?;
+) -> Result<Result<(), String>, NotNow> {
+    let journal = (reception.keep_spooled)(name, reception.envelope(&letter), letter.raw)?;
     // The journal has it. A file that stays is met again, and known.
     if let Err(error) = spool.remove(name) {
         return Ok(Err(format!("it is kept as mail {journal}, and cannot be removed: {error}")));
@@ -259,3 +269,7 @@ fn take_in(
     telemetry::deliver_kept(journal, Some(name));
     Ok(Ok(()))
 }
+
+#[cfg(test)]
+#[path = "door_tests.rs"]
+mod tests;
