@@ -15,7 +15,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{LARGEST_FILE, Letter, LetterError, PATIENCE, Spool};
+use super::seat::{Seat, Timed};
+use super::{LARGEST_FILE, Letter, LetterError, Spool};
 use crate::clock::Clock;
 use crate::domain::address::Address;
 use crate::domain::ids::JournalId;
@@ -28,6 +29,10 @@ pub const ENTRANCE: &str = "deliver";
 
 /// Letters that are taken from the socket at a time: what bounds the memory for them.
 const CREW: usize = 4;
+/// A letter is there in all this time after the connection, or is not taken: whoever connects and says nothing holds up
+/// one of the crew no longer.
+const LETTER_TIME: Duration = Duration::from_secs(60);
+const ANSWER_TIME: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// An answer is shorter.
 const MAX_ANSWER: u64 = 64 * 1024;
@@ -73,6 +78,7 @@ pub struct Door {
     spool: Spool,
     shutdown: CancellationToken,
     bell: Arc<Signal>,
+    seats: Vec<Arc<Seat>>,
     crew: Vec<JoinHandle<()>>,
 }
 
@@ -83,22 +89,30 @@ impl Door {
     /// If the socket cannot be made, or a thread not started.
     pub fn open(spool: Spool, reception: Reception) -> io::Result<Self> {
         let socket = Arc::new(listen(&spool)?);
-        let mut door =
-            Self { spool, shutdown: CancellationToken::new(), bell: Arc::default(), crew: Vec::new() };
-        for _ in 0..CREW {
+        let mut door = Self {
+            spool,
+            shutdown: CancellationToken::new(),
+            bell: Arc::default(),
+            seats: std::iter::repeat_with(Arc::default).take(CREW).collect(),
+            crew: Vec::new(),
+        };
+        for seat in door.seats.clone() {
             let (socket, reception) = (Arc::clone(&socket), reception.clone());
             let (shutdown, bell) = (door.shutdown.clone(), Arc::clone(&door.bell));
-            door.spawn("deliver-socket", move || attend(&socket, &reception, &shutdown, &bell))?;
+            door.spawn("deliver-socket", move || attend(&socket, &seat, &reception, &shutdown, &bell))?;
         }
         let (spool, shutdown, bell) = (door.spool.clone(), door.shutdown.clone(), Arc::clone(&door.bell));
         door.spawn("deliver-spool", move || watch(&spool, &reception, &shutdown, &bell))?;
         Ok(door)
     }
 
-    /// Lets each letter that is being taken in come to its end.
+    /// Each letter that was sent to its end is still taken in; the others are asked to come again.
     pub fn close(self) {
         self.shutdown.cancel();
         self.bell.ring();
+        for seat in &self.seats {
+            seat.hear_no_more();
+        }
         for _ in 0..CREW {
             drop(UnixStream::connect(self.spool.socket()));
         }
@@ -169,14 +183,24 @@ fn listen(spool: &Spool) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn attend(socket: &UnixListener, reception: &Reception, shutdown: &CancellationToken, bell: &Signal) {
+fn attend(
+    socket: &UnixListener,
+    seat: &Seat,
+    reception: &Reception,
+    shutdown: &CancellationToken,
+    bell: &Signal,
+) {
     loop {
-        let arrived = socket.accept();
+        // Seated before the look at `shutdown`: whoever closes the door finds the stream, or is seen here.
+        let arrived = socket.accept().map(|(stream, _)| seat.take(stream));
         if shutdown.is_cancelled() {
             return;
         }
         match arrived {
-            Ok((stream, _)) => answer(&stream, reception, bell),
+            Ok(stream) => {
+                answer(&stream, reception, bell);
+                seat.leave();
+            }
             // Out of descriptors, most likely: waiting helps, turning in a circle does not.
             Err(error) => {
                 telemetry::store_trouble("taking a letter from the socket", &error.to_string());
@@ -187,10 +211,8 @@ fn attend(socket: &UnixListener, reception: &Reception, shutdown: &CancellationT
 }
 
 fn answer(stream: &UnixStream, reception: &Reception, bell: &Signal) {
-    let ready =
-        stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
-    let mut reader = BufReader::new(stream);
-    if ready.is_err() || reader.fill_buf().is_ok_and(<[u8]>::is_empty) {
+    let mut reader = BufReader::new(Timed::new(stream, LETTER_TIME));
+    if reader.fill_buf().is_ok_and(<[u8]>::is_empty) {
         // Who says nothing has left a file.
         bell.ring();
         return;
@@ -210,7 +232,7 @@ fn answer(stream: &UnixStream, reception: &Reception, bell: &Signal) {
     let mut line = serde_json::to_string(&answer).unwrap_or_default();
     line.push('\n');
     // Who left meanwhile comes again with the same mail, which is then found to be a duplicate.
-    let _ = { stream }.write_all(line.as_bytes());
+    let _ = Timed::new(stream, ANSWER_TIME).write_all(line.as_bytes());
 }
 
 fn watch(spool: &Spool, reception: &Reception, shutdown: &CancellationToken, bell: &Signal) {

@@ -57,3 +57,37 @@ fn files_wait_while_there_is_no_place_for_them() {
     assert_eq!(round(1), (Err(NotNow::Pressed), vec!["one".to_owned()], 2));
     assert_eq!(round(2), (Ok(()), vec!["two".to_owned(), "three".to_owned()], 0));
 }
+
+#[test]
+fn closing_waits_for_nobody_who_is_silent() {
+    let home = tempfile::tempdir().unwrap();
+    let spool = spool(home.path());
+    let (taken, reception) = reception(9);
+    let door = Door::open(spool.clone(), reception).unwrap();
+    let mut half = Vec::new();
+    letter("a letter").write(&mut half).unwrap();
+    let silent: Vec<_> = (0..CREW).map(|_| UnixStream::connect(spool.socket()).unwrap()).collect();
+    { &silent[0] }.write_all(&half[..half.len() - 1]).unwrap();
+    // Until each of the crew has one of them.
+    while door.seats.iter().any(|seat| seat.is_free()) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let began = std::time::Instant::now();
+    door.close();
+    assert!(began.elapsed() < LETTER_TIME / 2);
+    assert!(matches!(Answer::read(&silent[0]), Ok(Answer::Trouble(_))), "half a letter is to come again");
+    assert!(taken.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_letter_that_was_sent_is_kept_while_the_door_closes() {
+    let (taken, reception) = reception(9);
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    letter("sent").write(&mut { &theirs }).unwrap();
+    let seat = Seat::default();
+    let stream = seat.take(ours);
+    seat.hear_no_more();
+    answer(&stream, &reception, &Signal::default());
+    assert_eq!(Answer::read(&theirs).unwrap(), Answer::Kept(JournalId(1)));
+    assert_eq!(*taken.lock().unwrap(), ["sent"]);
+}

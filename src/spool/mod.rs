@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `letter` | a mail with its envelope, as bytes |
 //! | `door` | the daemon's side: the socket, and taking in what waits |
+//! | `seat` | one conversation of the socket, and its time |
 //!
 //! **Invariant:** a letter is on the disk, under its final name, before `deliver` says that it is kept; a file without
 //! that name was never promised to anybody.
@@ -18,6 +19,7 @@
 
 pub mod door;
 mod letter;
+mod seat;
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, BufReader, BufWriter, Write};
@@ -46,7 +48,7 @@ const PARTIAL: &str = "part";
 /// `deliver` puts there, so that mail stays welcome after the limit was lowered.
 const LARGEST_FILE: usize = 256 * 1024 * 1024;
 
-/// Either side of the socket waits this long for the other.
+/// `deliver` waits this long for each step of the daemon: longer than the daemon lets another one hold it up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The directory, checked.
