@@ -200,8 +200,8 @@ fn door(config: &Config, pipeline: &Pipeline, gate: Arc<Gate>) -> std::io::Resul
     let support = config.settings.support_addresses.first();
     let support = support.ok_or_else(|| std::io::Error::other("there is no support address"))?;
     let runtime = tokio::runtime::Handle::current();
+    let spooled = Arc::clone(&gate);
     let reception = Reception {
-        store: pipeline.store.clone(),
         clock: pipeline.clock.clone(),
         trust: config.deliver.clone(),
         recipient: support.address.clone(),
@@ -210,6 +210,7 @@ fn door(config: &Config, pipeline: &Pipeline, gate: Arc<Gate>) -> std::io::Resul
             let kept = runtime.block_on(gate.accept(envelope, raw));
             kept.map_err(|refused| refused.to_string())
         }),
+        keep_spooled: Arc::new(move |name, envelope, raw| spooled.accept_spooled(name, &envelope, raw)),
     };
     Door::open(Spool::open(&config.spool_directory())?, reception)
 }

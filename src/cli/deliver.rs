@@ -21,6 +21,9 @@ use crate::spool::{Answer, Letter, Spool};
 /// What Postfix says for the null reverse-path unless told otherwise (`null_sender` of pipe(8)).
 const NULL_SENDER: &str = "MAILER-DAEMON";
 
+/// What an mbox line may have on top of a mail of the largest size.
+const LONGEST_TOP: usize = 4096;
+
 #[derive(Debug, Args)]
 pub struct Deliver {
     /// Envelope recipient; may be given several times [default: the first support address]
@@ -55,7 +58,7 @@ fn deliver(command: &Deliver) -> Result<Value, Failure> {
     let letter = Letter {
         reverse_path: reverse_path(&command.sender)?,
         recipients: recipients(&command.recipients, &command.extension)?,
-        raw: read(config.server.max_message_size)?,
+        raw: read(std::io::stdin().lock(), config.server.max_message_size)?,
     };
     let spool = Spool::open(&config.spool_directory())?;
     match spool.hand_over(&letter) {
@@ -90,16 +93,22 @@ fn recipients(given: &[String], extension: &str) -> Result<Vec<Address>, Failure
     given.iter().map(extended).collect()
 }
 
-fn read(limit: usize) -> Result<Vec<u8>, Failure> {
+/// The limit is on the mail as it is kept and as the daemon counts it, not on the shorter one with the machine's line ends.
+fn read(piped: impl Read, limit: usize) -> Result<Vec<u8>, Failure> {
+    let most = limit.saturating_add(LONGEST_TOP);
     let mut raw = Vec::new();
-    std::io::stdin().lock().take(limit as u64 + 1).read_to_end(&mut raw)?;
-    if raw.len() > limit {
-        return Err(Failure::new(
-            Exit::TEMPORARY,
-            format!("the mail is larger than `max_message_size`, {limit}"),
-        ));
+    piped.take((most as u64).saturating_add(1)).read_to_end(&mut raw)?;
+    let cut = raw.len() > most;
+    let sent = as_sent(&raw);
+    if cut || sent.len() > limit {
+        let found = if cut { format!("over {limit} bytes") } else { format!("{} bytes", sent.len()) };
+        let why = format!(
+            "found a mail of {found}, counted with the line ends of mail (CRLF), expected at most \
+             `max_message_size`, {limit}"
+        );
+        return Err(Failure::new(Exit::TEMPORARY, why));
     }
-    Ok(as_sent(&raw))
+    Ok(sent)
 }
 
 /// The mail as it came over the wire: without the mbox line that pipes put on top (RFC 4155), and with the line ends
@@ -147,6 +156,20 @@ mod tests {
         );
         check("no line end", "no line end");
         check("", "");
+    }
+
+    #[test]
+    fn the_limit_is_on_the_mail_as_it_is_kept() {
+        let size = |piped: &str, limit: usize| {
+            let kept = read(piped.as_bytes(), limit);
+            kept.map(|mail| mail.len()).map_err(|failure| failure.message)
+        };
+        assert_eq!(size("A: 1\n\nx\n", 11), Ok(11));
+        let error = size("A: 1\n\nx\n", 10).unwrap_err();
+        assert!(error.contains("11 bytes") && error.contains("`max_message_size`, 10"), "{error}");
+        assert_eq!(size("From rita@x.example Sat Nov 21 10:12:00 2026\nA: 1\n\nx\n", 11), Ok(11));
+        // Cut off by the reading, it would look small enough.
+        assert!(size(&format!("From {}\nA: 1\n\nx\n", "x".repeat(5000)), 11).is_err());
     }
 
     #[test]

@@ -4,12 +4,29 @@ use crate::domain::ids::JournalId;
 use crate::domain::mail::Envelope;
 use crate::pipeline::Pipeline;
 use crate::smtp::{Accept, Refused};
+use crate::spool::door::NotNow;
 use crate::store::{AcceptError, DataGuard};
 use crate::telemetry;
 
 #[derive(Debug)]
 pub(super) struct Gate {
     pub(super) pipeline: Pipeline,
+}
+
+impl Gate {
+    /// The mail of a file in the spool. It waits where it is while there is no place, so nobody is delayed.
+    pub(super) fn accept_spooled(
+        &self,
+        name: &str,
+        envelope: &Envelope,
+        raw: Vec<u8>,
+    ) -> Result<JournalId, NotNow> {
+        let place = self.pipeline.pressure.admit(raw.len()).map_err(|_| NotNow::Pressed)?;
+        let kept = self.pipeline.store.accept_spooled(name, envelope, raw);
+        let id = kept.map_err(|error| NotNow::Trouble(error.to_string()))?;
+        place.taken();
+        Ok(id)
+    }
 }
 
 impl Accept for Gate {

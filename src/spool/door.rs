@@ -15,12 +15,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{Letter, LetterError, PATIENCE, Spool};
+use super::seat::{Seat, Timed};
+use super::{LARGEST_FILE, Letter, LetterError, Spool};
 use crate::clock::Clock;
 use crate::domain::address::Address;
 use crate::domain::ids::JournalId;
 use crate::domain::mail::{Entrance, Envelope, TrustSource};
-use crate::store::{Signal, Store};
+use crate::store::Signal;
 use crate::telemetry;
 
 /// The entrance that letters come in by.
@@ -28,6 +29,10 @@ pub const ENTRANCE: &str = "deliver";
 
 /// Letters that are taken from the socket at a time: what bounds the memory for them.
 const CREW: usize = 4;
+/// A letter is there in all this time after the connection, or is not taken: whoever connects and says nothing holds up
+/// one of the crew no longer.
+const LETTER_TIME: Duration = Duration::from_secs(60);
+const ANSWER_TIME: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// An answer is shorter.
 const MAX_ANSWER: u64 = 64 * 1024;
@@ -45,7 +50,6 @@ pub enum Answer {
 /// What becomes of a letter.
 #[derive(Clone)]
 pub struct Reception {
-    pub store: Store,
     pub clock: Clock,
     /// What the entrance may be believed.
     pub trust: TrustSource,
@@ -54,6 +58,18 @@ pub struct Reception {
     pub max_message_size: usize,
     /// Takes a mail into the journal as the other entrances do, under the same pressure.
     pub keep: Arc<dyn Fn(Envelope, Vec<u8>) -> Result<JournalId, String> + Send + Sync>,
+    /// The same for the mail of a file, by its name.
+    pub keep_spooled: Arc<KeepSpooled>,
+}
+
+pub type KeepSpooled = dyn Fn(&str, Envelope, Vec<u8>) -> Result<JournalId, NotNow> + Send + Sync;
+
+/// Why the mail of a file waits on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotNow {
+    /// There is no place for it yet. That is told elsewhere, once for all mail.
+    Pressed,
+    Trouble(String),
 }
 
 /// The threads that take letters in.
@@ -62,6 +78,7 @@ pub struct Door {
     spool: Spool,
     shutdown: CancellationToken,
     bell: Arc<Signal>,
+    seats: Vec<Arc<Seat>>,
     crew: Vec<JoinHandle<()>>,
 }
 
@@ -72,22 +89,30 @@ impl Door {
     /// If the socket cannot be made, or a thread not started.
     pub fn open(spool: Spool, reception: Reception) -> io::Result<Self> {
         let socket = Arc::new(listen(&spool)?);
-        let mut door =
-            Self { spool, shutdown: CancellationToken::new(), bell: Arc::default(), crew: Vec::new() };
-        for _ in 0..CREW {
+        let mut door = Self {
+            spool,
+            shutdown: CancellationToken::new(),
+            bell: Arc::default(),
+            seats: std::iter::repeat_with(Arc::default).take(CREW).collect(),
+            crew: Vec::new(),
+        };
+        for seat in door.seats.clone() {
             let (socket, reception) = (Arc::clone(&socket), reception.clone());
             let (shutdown, bell) = (door.shutdown.clone(), Arc::clone(&door.bell));
-            door.spawn("deliver-socket", move || attend(&socket, &reception, &shutdown, &bell))?;
+            door.spawn("deliver-socket", move || attend(&socket, &seat, &reception, &shutdown, &bell))?;
         }
         let (spool, shutdown, bell) = (door.spool.clone(), door.shutdown.clone(), Arc::clone(&door.bell));
         door.spawn("deliver-spool", move || watch(&spool, &reception, &shutdown, &bell))?;
         Ok(door)
     }
 
-    /// Lets each letter that is being taken in come to its end.
+    /// Each letter that was sent to its end is still taken in; the others are asked to come again.
     pub fn close(self) {
         self.shutdown.cancel();
         self.bell.ring();
+        for seat in &self.seats {
+            seat.hear_no_more();
+        }
         for _ in 0..CREW {
             drop(UnixStream::connect(self.spool.socket()));
         }
@@ -133,6 +158,10 @@ impl Reception {
         }
     }
 
+    fn largest_file(&self) -> usize {
+        self.max_message_size.saturating_mul(2).max(LARGEST_FILE)
+    }
+
     fn take(&self, letter: Letter) -> Result<JournalId, String> {
         (self.keep)(self.envelope(&letter), letter.raw)
     }
@@ -154,14 +183,24 @@ fn listen(spool: &Spool) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn attend(socket: &UnixListener, reception: &Reception, shutdown: &CancellationToken, bell: &Signal) {
+fn attend(
+    socket: &UnixListener,
+    seat: &Seat,
+    reception: &Reception,
+    shutdown: &CancellationToken,
+    bell: &Signal,
+) {
     loop {
-        let arrived = socket.accept();
+        // Seated before the look at `shutdown`: whoever closes the door finds the stream, or is seen here.
+        let arrived = socket.accept().map(|(stream, _)| seat.take(stream));
         if shutdown.is_cancelled() {
             return;
         }
         match arrived {
-            Ok((stream, _)) => answer(&stream, reception, bell),
+            Ok(stream) => {
+                answer(&stream, reception, bell);
+                seat.leave();
+            }
             // Out of descriptors, most likely: waiting helps, turning in a circle does not.
             Err(error) => {
                 telemetry::store_trouble("taking a letter from the socket", &error.to_string());
@@ -172,10 +211,8 @@ fn attend(socket: &UnixListener, reception: &Reception, shutdown: &CancellationT
 }
 
 fn answer(stream: &UnixStream, reception: &Reception, bell: &Signal) {
-    let ready =
-        stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
-    let mut reader = BufReader::new(stream);
-    if ready.is_err() || reader.fill_buf().is_ok_and(<[u8]>::is_empty) {
+    let mut reader = BufReader::new(Timed::new(stream, LETTER_TIME));
+    if reader.fill_buf().is_ok_and(<[u8]>::is_empty) {
         // Who says nothing has left a file.
         bell.ring();
         return;
@@ -195,7 +232,7 @@ fn answer(stream: &UnixStream, reception: &Reception, bell: &Signal) {
     let mut line = serde_json::to_string(&answer).unwrap_or_default();
     line.push('\n');
     // Who left meanwhile comes again with the same mail, which is then found to be a duplicate.
-    let _ = { stream }.write_all(line.as_bytes());
+    let _ = Timed::new(stream, ANSWER_TIME).write_all(line.as_bytes());
 }
 
 fn watch(spool: &Spool, reception: &Reception, shutdown: &CancellationToken, bell: &Signal) {
@@ -205,26 +242,27 @@ fn watch(spool: &Spool, reception: &Reception, shutdown: &CancellationToken, bel
     }
     while !shutdown.is_cancelled() {
         let rings = bell.rings();
-        if let Err(error) = take_all(spool, reception, shutdown, &mut told) {
-            telemetry::store_trouble("taking mail from the spool", &error);
+        match take_all(spool, reception, shutdown, &mut told) {
+            Ok(()) | Err(NotNow::Pressed) => {}
+            Err(NotNow::Trouble(error)) => telemetry::store_trouble("taking mail from the spool", &error),
         }
         let _ = bell.wait(rings, LOOK_EVERY);
     }
 }
 
-/// Takes in what waits, oldest first. A file that cannot be read is left for a person, who is told once; an error means
-/// that the store takes nothing now.
+/// Takes in what waits, oldest first. A file that cannot be read is left for a person, who is told once; an error
+/// means that nothing is taken now, and ends the round.
 fn take_all(
     spool: &Spool,
     reception: &Reception,
     shutdown: &CancellationToken,
     told: &mut BTreeSet<String>,
-) -> Result<(), String> {
-    for name in spool.waiting().map_err(|error| error.to_string())? {
+) -> Result<(), NotNow> {
+    for name in spool.waiting().map_err(|error| NotNow::Trouble(error.to_string()))? {
         if shutdown.is_cancelled() {
             return Ok(());
         }
-        let left = match spool.read(&name) {
+        let left = match spool.read(&name, reception.largest_file()) {
             Ok(letter) => take_in(spool, reception, &name, letter)?.err(),
             Err(LetterError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => Some(error.to_string()),
@@ -244,10 +282,8 @@ fn take_in(
     reception: &Reception,
     name: &str,
     letter: Letter,
-) -> Result<Result<(), String>, String> {
-    let envelope = reception.envelope(&letter);
-    let journal =
-        reception.store.accept_spooled(name, &envelope, letter.raw).map_err(|error| error.to_string())?;
+) -> Result<Result<(), String>, NotNow> {
+    let journal = (reception.keep_spooled)(name, reception.envelope(&letter), letter.raw)?;
     // The journal has it. A file that stays is met again, and known.
     if let Err(error) = spool.remove(name) {
         return Ok(Err(format!("it is kept as mail {journal}, and cannot be removed: {error}")));
@@ -255,3 +291,7 @@ fn take_in(
     telemetry::deliver_kept(journal, Some(name));
     Ok(Ok(()))
 }
+
+#[cfg(test)]
+#[path = "door_tests.rs"]
+mod tests;

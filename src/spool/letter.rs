@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::address::Address;
 
 /// The envelope's line is no longer.
-const MAX_HEAD: u64 = 1024 * 1024;
+pub(super) const MAX_HEAD: u64 = 1024 * 1024;
 
 /// What `postern deliver` was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,10 @@ pub enum LetterError {
     Io(#[from] io::Error),
     #[error("found a mail of {found} bytes, expected at most `max_message_size`, {limit}")]
     TooLarge { found: u64, limit: usize },
+    #[error(
+        "found {found} bytes, expected at most {limit}; if it is a mail, raise `max_message_size` to its size, and restart"
+    )]
+    Huge { found: u64, limit: usize },
     #[error("found no letter of `postern deliver`: {0}")]
     Unreadable(String),
     #[error("{0}")]
@@ -57,7 +61,7 @@ impl Letter {
         from.by_ref().take(MAX_HEAD).read_until(b'\n', &mut line)?;
         let head: Head =
             serde_json::from_slice(&line).map_err(|error| LetterError::Unreadable(error.to_string()))?;
-        if usize::try_from(head.size).is_ok_and(|size| size > limit) {
+        if head.size > limit as u64 {
             return Err(LetterError::TooLarge { found: head.size, limit });
         }
         let mut raw = Vec::new();

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `letter` | a mail with its envelope, as bytes |
 //! | `door` | the daemon's side: the socket, and taking in what waits |
+//! | `seat` | one conversation of the socket, and its time |
 //!
 //! **Invariant:** a letter is on the disk, under its final name, before `deliver` says that it is kept; a file without
 //! that name was never promised to anybody.
@@ -18,6 +19,7 @@
 
 pub mod door;
 mod letter;
+mod seat;
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, BufReader, BufWriter, Write};
@@ -32,6 +34,7 @@ use rustix::fs::OFlags;
 use crate::domain::time::{DAY, SECOND, Timestamp};
 
 pub use door::Answer;
+use letter::MAX_HEAD;
 pub use letter::{Letter, LetterError};
 
 /// The socket, in the directory.
@@ -41,7 +44,11 @@ const KEPT: &str = "mail";
 /// One that is being written.
 const PARTIAL: &str = "part";
 
-/// Either side of the socket waits this long for the other.
+/// The largest mail that is taken from a file, unless `max_message_size` allows more than half of it: far above what
+/// `deliver` puts there, so that mail stays welcome after the limit was lowered.
+const LARGEST_FILE: usize = 256 * 1024 * 1024;
+
+/// `deliver` waits this long for each step of the daemon: longer than the daemon lets another one hold it up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The directory, checked.
@@ -99,18 +106,24 @@ impl Spool {
     /// If it could not be written: then nothing of it is there.
     pub fn put(&self, letter: &Letter, now: Timestamp) -> io::Result<String> {
         let name = fresh_name(now)?;
-        let partial = self.path(&name, PARTIAL);
-        let written = self.write(&partial, letter).and_then(|()| {
-            std::fs::rename(&partial, self.path(&name, KEPT))?;
-            sync(&self.dir)
-        });
-        if let Err(error) = written {
-            let _ = std::fs::remove_file(&partial);
-            return Err(error);
-        }
+        self.keep(&name, letter, sync)?;
         // Should a daemon have started meanwhile, it looks at once.
         drop(UnixStream::connect(self.socket()));
         Ok(name)
+    }
+
+    fn keep(&self, name: &str, letter: &Letter, sync: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+        let (partial, kept) = (self.path(name, PARTIAL), self.path(name, KEPT));
+        let written = self.write(&partial, letter).and_then(|()| {
+            std::fs::rename(&partial, &kept)?;
+            sync(&self.dir)
+        });
+        if written.is_err() {
+            // Under either name: the mail server sends it again, and a file that stayed would be a second mail.
+            let _ = std::fs::remove_file(&partial);
+            let _ = std::fs::remove_file(&kept);
+        }
+        written
     }
 
     fn socket(&self) -> PathBuf {
@@ -159,13 +172,21 @@ impl Spool {
         Ok(names)
     }
 
-    fn read(&self, name: &str) -> Result<Letter, LetterError> {
+    /// Reads no more than `limit` for the mail: a sparse file says any size, and costs its writer nothing.
+    fn read(&self, name: &str, limit: usize) -> Result<Letter, LetterError> {
         let mut options = OpenOptions::new();
         // Neither a symlink nor a pipe that nobody writes to may hold us up.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = options.read(true).custom_flags(flags.bits().cast_signed()).open(self.path(name, KEPT))?;
-        self.check(&file.metadata()?)?;
-        Letter::read(&mut BufReader::new(file), usize::MAX)
+        let found = file.metadata()?;
+        self.check(&found)?;
+        if found.len() > MAX_HEAD.saturating_add(limit as u64) {
+            return Err(LetterError::Huge { found: found.len(), limit });
+        }
+        Letter::read(&mut BufReader::new(file), limit).map_err(|error| match error {
+            LetterError::TooLarge { found, limit } => LetterError::Huge { found, limit },
+            other => other,
+        })
     }
 
     fn check(&self, file: &Metadata) -> Result<(), LetterError> {

@@ -22,7 +22,7 @@ fn spool(mode: u32) -> (tempfile::TempDir, Spool) {
 }
 
 fn strange(spool: &Spool, name: &str) -> String {
-    spool.read(name).unwrap_err().to_string()
+    spool.read(name, LARGEST_FILE).unwrap_err().to_string()
 }
 
 #[test]
@@ -32,10 +32,22 @@ fn letters_are_read_as_they_were_written_oldest_first() {
     let late = spool.put(&bounce, Timestamp(20)).unwrap();
     let early = spool.put(&letter("early"), Timestamp(3)).unwrap();
     assert_eq!(spool.waiting().unwrap(), [early.clone(), late.clone()]);
-    assert_eq!(spool.read(&early).unwrap(), letter("early"));
-    assert_eq!(spool.read(&late).unwrap(), bounce);
+    assert_eq!(spool.read(&early, LARGEST_FILE).unwrap(), letter("early"));
+    assert_eq!(spool.read(&late, LARGEST_FILE).unwrap(), bounce);
     spool.remove(&early).unwrap();
     assert_eq!(spool.waiting().unwrap(), [late]);
+}
+
+#[test]
+fn nothing_stays_of_a_letter_that_may_not_survive_a_crash() {
+    let (home, spool) = spool(0o700);
+    let failing = |dir: &Path| {
+        assert!(spool.path("a", KEPT).exists() && dir == spool.dir);
+        Err(io::Error::other("the disk is gone"))
+    };
+    let error = spool.keep("a", &letter("x"), failing).unwrap_err();
+    assert_eq!(error.to_string(), "the disk is gone");
+    assert_eq!(fs::read_dir(home.path().join("spool")).unwrap().count(), 0);
 }
 
 #[test]
@@ -71,7 +83,7 @@ fn what_is_no_plain_file_of_its_own_is_not_followed() {
     let other = home.path().join("secret");
     fs::write(&other, "{\"reverse_path\":null,\"recipients\":[],\"size\":0}\n").unwrap();
     std::os::unix::fs::symlink(&other, spool.path("a", KEPT)).unwrap();
-    assert!(matches!(spool.read("a"), Err(LetterError::Io(_))), "a symlink");
+    assert!(matches!(spool.read("a", LARGEST_FILE), Err(LetterError::Io(_))), "a symlink");
     fs::hard_link(&other, spool.path("b", KEPT)).unwrap();
     assert!(strange(&spool, "b").contains("second name"));
     fs::create_dir(spool.path("c", KEPT)).unwrap();
@@ -106,7 +118,10 @@ fn what_was_not_written_to_its_end_is_no_letter() {
     let whole = fs::read(&path).unwrap();
     for end in 0..whole.len() {
         fs::write(&path, &whole[..end]).unwrap();
-        assert!(matches!(spool.read(&name), Err(LetterError::Unreadable(_))), "cut after {end} bytes");
+        assert!(
+            matches!(spool.read(&name, LARGEST_FILE), Err(LetterError::Unreadable(_))),
+            "cut after {end} bytes"
+        );
     }
 }
 
@@ -130,4 +145,29 @@ fn partial_files_are_swept_away_after_a_day_and_never_taken_in() {
     assert!(partial.exists());
     spool.sweep(written.plus(DAY + 1)).unwrap();
     assert!(!partial.exists());
+}
+
+#[test]
+fn a_file_larger_than_any_mail_is_not_read() {
+    let (_home, spool) = spool(0o700);
+    let sparse = |name: &str, declared: u64, length: u64| {
+        let path = spool.path(name, KEPT);
+        fs::write(&path, format!("{{\"reverse_path\":null,\"recipients\":[],\"size\":{declared}}}\n"))
+            .unwrap();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+    };
+    let terabyte = 1 << 40;
+    sparse("a", terabyte, terabyte);
+    sparse("b", terabyte, 100);
+    sparse("c", 1, terabyte);
+    for name in ["a", "b", "c"] {
+        let found = spool.read(name, 1000);
+        assert!(
+            matches!(found, Err(LetterError::Huge { found, limit: 1000 }) if found == terabyte),
+            "{found:?}"
+        );
+    }
+    let name = spool.put(&letter("a mail"), Timestamp(0)).unwrap();
+    assert_eq!(spool.read(&name, 6).unwrap(), letter("a mail"));
+    assert!(spool.read(&name, 5).is_err());
 }
