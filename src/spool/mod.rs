@@ -159,13 +159,43 @@ impl Spool {
         Ok(names)
     }
 
+    /// Copies the letters that wait into a directory, made for them, and answers what is not copied and why: that would
+    /// not be taken in either. What was taken in meanwhile is not missed: the journal has it.
+    ///
+    /// # Errors
+    /// If one cannot be copied.
+    pub fn copy_waiting(&self, to: &Path) -> io::Result<Vec<String>> {
+        let mut left = Vec::new();
+        for name in self.waiting()? {
+            let mut letter = match self.open_letter(&name) {
+                Ok(letter) => letter,
+                Err(LetterError::Io(error)) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    left.push(format!("`{}`: {error}", self.path(&name, KEPT).display()));
+                    continue;
+                }
+            };
+            DirBuilder::new().mode(0o700).recursive(true).create(to)?;
+            let target = to.join(format!("{name}.{KEPT}"));
+            let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
+            io::copy(&mut letter, &mut target)?;
+            target.sync_all()?;
+        }
+        Ok(left)
+    }
+
     fn read(&self, name: &str) -> Result<Letter, LetterError> {
+        Letter::read(&mut BufReader::new(self.open_letter(name)?), usize::MAX)
+    }
+
+    /// Opens what a member of the directory wrote, and nothing else.
+    fn open_letter(&self, name: &str) -> Result<File, LetterError> {
         let mut options = OpenOptions::new();
         // Neither a symlink nor a pipe that nobody writes to may hold us up.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = options.read(true).custom_flags(flags.bits().cast_signed()).open(self.path(name, KEPT))?;
         self.check(&file.metadata()?)?;
-        Letter::read(&mut BufReader::new(file), usize::MAX)
+        Ok(file)
     }
 
     fn check(&self, file: &Metadata) -> Result<(), LetterError> {

@@ -11,7 +11,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::super::outbox::OutboxState;
 use super::super::{Books, Depth, Store, keys, open, sequences};
-use super::{BackupError, DATA, FORMAT, MANIFEST, Manifest};
+use super::{BackupError, DATA, FORMAT, MANIFEST, Manifest, SPOOL};
 use super::{at, copy, entry, make_directory, sync_directories};
 use crate::domain::time::{SECOND, Timestamp};
 
@@ -32,6 +32,8 @@ pub struct Restored {
     pub epoch: i64,
     /// Mails that are held for a person.
     pub held: u64,
+    /// Letters of `deliver` that wait in the directory's spool.
+    pub letters: usize,
     pub books: Books,
 }
 
@@ -64,7 +66,9 @@ pub fn restore(backup: &Path, data: &Path, now: Timestamp) -> Result<Restored, B
     std::fs::rename(&unfinished, &database).map_err(at(&database))?;
     sync_directories(data)?;
     let books = Store::open_read_only(data)?.books(Depth::Database)?;
-    Ok(Restored { made_at: manifest.made_at, epoch, held, books })
+    let spool = Path::new(DATA).join(SPOOL);
+    let letters = manifest.files.iter().filter(|entry| entry.path.starts_with(&spool)).count();
+    Ok(Restored { made_at: manifest.made_at, epoch, held, letters, books })
 }
 
 /// The manifest, if the backup is what it says.
@@ -123,7 +127,7 @@ fn begin_epoch(database: &Path, made_at: Timestamp, now: Timestamp) -> Result<(i
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Sources, make};
+    use super::super::{Sources, begin};
     use super::*;
     use crate::domain::ids::Fresh;
     use crate::domain::time::DAY;
@@ -137,8 +141,9 @@ mod tests {
         let data = place.path().join("data");
         let store = Store::open(&data, Options::new(MADE)).unwrap();
         let backup = place.path().join("backup");
+        let begun = begin(&backup).unwrap();
         let staged = store.copy_database(0).unwrap();
-        make(&Sources { data: &data, staged: &staged, config: &[] }, &backup, MADE).unwrap();
+        begun.finish(&Sources { data: &data, staged: &staged, config: &[] }, MADE).unwrap();
         store.close();
         (place, backup)
     }
