@@ -199,6 +199,44 @@ fn what_was_to_be_sent_and_what_was_pending_sends_nothing_before_a_person_says_s
     daemon.stop();
 }
 
+/// Files of the spool that wait.
+fn letters(desk: &Desk) -> Vec<PathBuf> {
+    let files = desk.data().join("spool").read_dir().unwrap().map(|file| file.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|end| end == "mail")).collect()
+}
+
+#[test]
+fn letters_that_deliver_has_kept_are_in_the_backup_and_taken_in_once() {
+    let desk = stopped_desk();
+    let deliver = |name: &str| {
+        let (from, mail) = letter(name, SUPPORT, 3);
+        let mut command = desk.command(&["deliver", "--sender", &from, "--recipient", SUPPORT]);
+        command.stdin(std::process::Stdio::piped());
+        support::run_with(command, mail.as_bytes()).expect(0);
+    };
+    deliver("ann");
+    deliver("ben");
+    // As after a crash between the commit and the removal: the journal has one of them, and the file stays.
+    let first = letters(&desk).remove(0);
+    let (bytes, kept) = (std::fs::read(&first).unwrap(), desk.data().join("kept"));
+    let daemon = desk.start();
+    wait_for("the spool to be taken in", || letters(&desk).is_empty().then_some(()));
+    assert_eq!(desk.settled()["accepted"], 4);
+    daemon.stop();
+    std::fs::write(&kept, &bytes).unwrap();
+    std::fs::rename(&kept, &first).unwrap();
+    deliver("cem");
+
+    let place = tempfile::tempdir().unwrap();
+    let backup = backup_of(&desk, place.path());
+    let (desk, told) = restored(&backup, place.path());
+    assert_eq!((&told["letters"], &told["books"]["accepted"]), (&json!(2), &json!(4)), "{told:#}");
+    let daemon = desk.start();
+    wait_for("the spool to be taken in", || letters(&desk).is_empty().then_some(()));
+    assert_eq!(desk.settled()["accepted"], 5);
+    daemon.stop();
+}
+
 #[test]
 fn a_backup_that_is_not_whole_is_not_restored() {
     let place = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! `postern backup`: the account as one verified set of files, made while the daemon works.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -8,7 +8,9 @@ use serde_json::json;
 use super::output::{self, Exit, Failure};
 use super::{Place, world};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::control::Request;
+use crate::spool::Spool;
 use crate::store::backup::{self, BackupError, Sources};
 
 #[derive(Debug, Args)]
@@ -23,15 +25,22 @@ pub struct Backup {
 
 pub fn run(command: &Backup) -> Result<Exit, Failure> {
     let to = &command.directory;
-    if to.exists() {
-        return Err(failure(BackupError::Exists(to.clone())));
-    }
     let config = world::load_config(&command.place)?;
-    let copied = world::write(&command.place, Request::CopyDatabase)?;
+    let begun = backup::begin(to).map_err(failure)?;
+    let copied = copy_letters(&config, &begun.letters())
+        .and_then(|left| Ok((left, world::write(&command.place, Request::CopyDatabase)?)));
+    let (left, copied) = match copied {
+        Ok(copied) => copied,
+        Err(why) => {
+            begun.abandon();
+            return Err(why);
+        }
+    };
     let staged = copied.get("staged").and_then(serde_json::Value::as_str).unwrap_or_default();
     let sources = Sources { data: &config.data, staged, config: &config.files };
-    let made = backup::make(&sources, to, Clock::system().now()).map_err(failure)?;
+    let mut made = begun.finish(&sources, Clock::system().now()).map_err(failure)?;
 
+    made.problems.extend(left.iter().map(|left| format!("a letter is not in the backup: {left}")));
     let bytes: u64 = made.manifest.files.iter().map(|file| file.size).sum();
     let files = made.manifest.files.len();
     let answer = json!({
@@ -47,6 +56,21 @@ pub fn run(command: &Backup) -> Result<Exit, Failure> {
     }
     output::done(command.json, &answer, &text)?;
     Ok(if made.problems.is_empty() { Exit::OK } else { Exit::NO })
+}
+
+/// Letters for which `deliver` has said that they are kept, and which no daemon has taken in. Answers what is left out.
+fn copy_letters(config: &Config, to: &Path) -> Result<Vec<String>, Failure> {
+    let spool = config.spool_directory();
+    let copied = match spool.try_exists() {
+        Ok(false) => return Ok(Vec::new()),
+        Ok(true) => {
+            Spool::open(&spool).and_then(|spool| spool.copy_waiting(to, config.server.max_message_size))
+        }
+        Err(error) => Err(error),
+    };
+    copied.map_err(|error| {
+        Failure::new(Exit::TEMPORARY, format!("the letters in `{}`: {error}", spool.display()))
+    })
 }
 
 /// How a backup fails: what only a person can mend, or what may be better later.

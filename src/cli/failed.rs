@@ -6,6 +6,7 @@ use super::output::{self, Exit, Failure};
 use super::{One, Place, world};
 use crate::control::Request;
 use crate::domain::ids::JournalId;
+use crate::domain::mail::Envelope;
 use crate::store::queries::{self, FailedView};
 
 /// Lines of the mail's head that are shown.
@@ -69,7 +70,7 @@ fn row(mail: &FailedView) -> Vec<String> {
         mail.id.to_string(),
         output::age(mail.age_s),
         mail.attempts.to_string(),
-        mail.envelope.reverse_path.as_ref().map_or_else(|| "<>".to_owned(), ToString::to_string),
+        mail.envelope.as_ref().map_or_else(|| "?".to_owned(), sender),
         mail.error.clone(),
     ]
 }
@@ -87,24 +88,34 @@ fn show(command: &Show) -> Result<Exit, Failure> {
     if command.json {
         return output::print_json(&failed);
     }
-    let envelope = &failed.envelope;
-    let recipients: Vec<_> = envelope.recipients.iter().map(ToString::to_string).collect();
-    let sender = envelope.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
+    let error = failed.envelope_error.unwrap_or_default();
+    let (entrance, people) = failed.envelope.map_or_else(
+        || (String::new(), format!("its envelope cannot be read: {error}")),
+        |envelope| (format!(" by `{}`", envelope.entrance.name), people(&envelope)),
+    );
     output::print(&format!(
-        "mail {id}: {} after {} unclean ends, accepted {} ({} ago) by `{}`, {} bytes\nfrom <{sender}>\nto {}",
+        "mail {id}: {} after {} unclean ends, accepted {} ({} ago){entrance}, {} bytes\n{people}",
         failed.error,
         failed.attempts,
         failed.accepted_at,
         output::age(failed.age_s),
-        envelope.entrance.name,
         failed.size,
-        recipients.join(", "),
     ))?;
     // Damaged mail has no bytes to show; the rest is worth showing all the same.
     match store.entry(id) {
         Ok(entry) => output::print(&format!("\n{}", head(&entry.map(|entry| entry.raw).unwrap_or_default()))),
         Err(error) => output::print(&format!("\nthe mail itself cannot be read: {error}")),
     }
+}
+
+fn sender(envelope: &Envelope) -> String {
+    envelope.reverse_path.as_ref().map_or_else(|| "<>".to_owned(), ToString::to_string)
+}
+
+fn people(envelope: &Envelope) -> String {
+    let sender = envelope.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
+    let recipients: Vec<_> = envelope.recipients.iter().map(ToString::to_string).collect();
+    format!("from <{sender}>\nto {}", recipients.join(", "))
 }
 
 /// The first lines of the header fields, harmless for a terminal.

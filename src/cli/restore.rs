@@ -28,16 +28,20 @@ pub fn run(command: &Restore) -> Result<Exit, Failure> {
         "made_at": restored.made_at.rfc3339(),
         "epoch": restored.epoch,
         "held": restored.held,
+        "letters": restored.letters,
         "books": restored.books,
     });
     let text = format!(
         "`{data}` is the account as of {made_at}, in epoch {epoch}\n\
          {held} mails that were to be sent are held, as they may have been sent since: `postern outbox list --state held`\n\
+         {letters} letters of `deliver` wait in `{spool}` for the daemon; if its spool is elsewhere, move them there\n\
          the configuration of then is in `{config}`\n{books}",
         data = command.directory.display(),
         made_at = restored.made_at.rfc3339(),
         epoch = restored.epoch,
         held = restored.held,
+        letters = restored.letters,
+        spool = command.directory.join("spool").display(),
         config = command.backup.join("config").display(),
         books = restored.books,
     );

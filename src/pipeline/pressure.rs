@@ -225,20 +225,22 @@ impl Pressure {
         self.settle(Pressed::Backlog, &self.behind, backlog > enough, backlog as u64, most as u64)
     }
 
+    /// Takes the room of a mail, if it is there. One that is too large for what is left is refused alone: the disk is
+    /// nearly full when there is no room for the smallest.
     fn has_room(&self, bytes: usize) -> Result<(), Pressed> {
+        let least = if bytes == 0 { 0 } else { signed(ROW_BYTES) };
         // Into the WAL, and from there into the database.
-        let cost = signed(bytes as u64).saturating_mul(2).saturating_add(signed(ROW_BYTES));
-        let cost = if bytes == 0 { 0 } else { cost };
+        let cost = signed(bytes as u64).saturating_mul(2).saturating_add(least);
         let reserve = self.limits.disk_reserve;
-        let room = self.room.fetch_sub(cost, Ordering::AcqRel).saturating_sub(cost);
         let enough = if self.nearly_full.load(Ordering::Acquire) { signed(reserve / 4) } else { 0 };
-        self.settle(
-            Pressed::Disk,
-            &self.nearly_full,
-            room < enough,
-            self.free.load(Ordering::Acquire),
-            reserve,
-        )
+        let taken = self.room.fetch_update(Ordering::AcqRel, Ordering::Acquire, |room| {
+            let left = room.saturating_sub(cost);
+            (left >= enough).then_some(left)
+        });
+        let presses = taken.is_err_and(|room| room.saturating_sub(least) < enough);
+        let free = self.free.load(Ordering::Acquire);
+        self.settle(Pressed::Disk, &self.nearly_full, presses, free, reserve)?;
+        taken.map(drop).map_err(|_| Pressed::Disk)
     }
 
     /// Remembers whether it presses, and tells when that changes.

@@ -107,6 +107,20 @@ fn a_mail_that_does_not_fit_is_refused_before_anything_is_measured_again() {
 }
 
 #[test]
+fn a_mail_too_large_for_what_is_left_is_refused_alone_and_costs_nothing() {
+    let (told, pressure) = pressure(100);
+    for _ in 0..10 {
+        assert_eq!(verdict(&pressure, 40 << 20), Err(Pressed::Disk));
+        assert_eq!(pressure.pressed(), None);
+    }
+    verdict(&pressure, 29 << 20).unwrap();
+    verdict(&pressure, 1).unwrap();
+    // Not even the smallest has room.
+    told.free_is(40 * MIB + 1, &pressure);
+    assert_eq!((verdict(&pressure, 1), pressure.pressed()), (Err(Pressed::Disk), Some(Pressed::Disk)));
+}
+
+#[test]
 fn a_place_is_never_given_to_more_than_fit_however_many_ask_at_once() {
     let (_told, pressure) = pressure(20);
     let given = AtomicUsize::new(0);

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::seat::{Seat, Timed};
-use super::{LARGEST_FILE, Letter, LetterError, Spool};
+use super::{Letter, LetterError, Spool, largest_file};
 use crate::clock::Clock;
 use crate::domain::address::Address;
 use crate::domain::ids::JournalId;
@@ -159,7 +159,7 @@ impl Reception {
     }
 
     fn largest_file(&self) -> usize {
-        self.max_message_size.saturating_mul(2).max(LARGEST_FILE)
+        largest_file(self.max_message_size)
     }
 
     fn take(&self, letter: Letter) -> Result<JournalId, String> {

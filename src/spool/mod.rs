@@ -172,8 +172,43 @@ impl Spool {
         Ok(names)
     }
 
+    /// Copies the letters that wait into a directory, made for them, and answers what is not copied and why: that would
+    /// not be taken in either. What was taken in meanwhile is not missed: the journal has it.
+    ///
+    /// # Errors
+    /// If one cannot be copied.
+    pub fn copy_waiting(&self, to: &Path, max_message_size: usize) -> io::Result<Vec<String>> {
+        let limit = largest_file(max_message_size);
+        let mut left = Vec::new();
+        for name in self.waiting()? {
+            let mut letter = match self.open_letter(&name, limit) {
+                Ok(letter) => letter,
+                Err(LetterError::Io(error)) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    left.push(format!("`{}`: {error}", self.path(&name, KEPT).display()));
+                    continue;
+                }
+            };
+            DirBuilder::new().mode(0o700).recursive(true).create(to)?;
+            let target = to.join(format!("{name}.{KEPT}"));
+            let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
+            io::copy(&mut letter, &mut target)?;
+            target.sync_all()?;
+        }
+        Ok(left)
+    }
+
     /// Reads no more than `limit` for the mail: a sparse file says any size, and costs its writer nothing.
     fn read(&self, name: &str, limit: usize) -> Result<Letter, LetterError> {
+        let file = self.open_letter(name, limit)?;
+        Letter::read(&mut BufReader::new(file), limit).map_err(|error| match error {
+            LetterError::TooLarge { found, limit } => LetterError::Huge { found, limit },
+            other => other,
+        })
+    }
+
+    /// Opens what a member of the directory wrote, and nothing else.
+    fn open_letter(&self, name: &str, limit: usize) -> Result<File, LetterError> {
         let mut options = OpenOptions::new();
         // Neither a symlink nor a pipe that nobody writes to may hold us up.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -183,10 +218,7 @@ impl Spool {
         if found.len() > MAX_HEAD.saturating_add(limit as u64) {
             return Err(LetterError::Huge { found: found.len(), limit });
         }
-        Letter::read(&mut BufReader::new(file), limit).map_err(|error| match error {
-            LetterError::TooLarge { found, limit } => LetterError::Huge { found, limit },
-            other => other,
-        })
+        Ok(file)
     }
 
     fn check(&self, file: &Metadata) -> Result<(), LetterError> {
@@ -239,6 +271,11 @@ fn fresh_name(now: Timestamp) -> io::Result<String> {
 
 fn sync(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// What a file of the spool may weigh, for a daemon with this limit.
+fn largest_file(max_message_size: usize) -> usize {
+    max_message_size.saturating_mul(2).max(LARGEST_FILE)
 }
 
 #[cfg(test)]

@@ -26,6 +26,20 @@ fn strange(spool: &Spool, name: &str) -> String {
 }
 
 #[test]
+fn what_waits_is_copied_and_what_is_no_letter_of_ours_is_not() {
+    let (home, spool) = spool(0o700);
+    let name = spool.put(&letter("x"), Timestamp(0)).unwrap();
+    let secret = home.path().join("secret");
+    fs::write(&secret, "secret").unwrap();
+    std::os::unix::fs::symlink(&secret, spool.path("a", KEPT)).unwrap();
+    fs::hard_link(&secret, spool.path("b", KEPT)).unwrap();
+    let copies = home.path().join("copies");
+    assert_eq!(spool.copy_waiting(&copies, 0).unwrap().len(), 2);
+    assert_eq!(fs::read_dir(&copies).unwrap().count(), 1);
+    assert_eq!(Spool::open(&copies).unwrap().read(&name, LARGEST_FILE).unwrap(), letter("x"));
+}
+
+#[test]
 fn letters_are_read_as_they_were_written_oldest_first() {
     let (_home, spool) = spool(0o700);
     let bounce = Letter { reverse_path: None, recipients: Vec::new(), raw: b"late\r\n\0\xff".to_vec() };

@@ -2,8 +2,8 @@
 //!
 //! Two steps, since they need different rights. The holder of the data directory copies the database inside of it, in one
 //! read transaction and at the speed of its own disk: the copy ends however much is written meanwhile, and the writer
-//! waits for nothing; only the WAL cannot begin anew until then, so its cap is higher for that long. The command then
-//! moves that copy to where the backup is to be, adds the rest, and proves the whole.
+//! waits for nothing; only the WAL cannot begin anew until then, so its cap is higher for that long. The command, which has
+//! put the letters that wait to where the backup is to be before, moves that copy there, adds the rest, and proves the whole.
 
 use std::ffi::c_int;
 use std::fs::{File, OpenOptions};
@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
 use super::super::{Depth, Store, StoreError, blobs, keys, open};
-use super::{BackupError, CONFIG, DATA, Entry, FORMAT, MANIFEST, Manifest};
+use super::{BackupError, CONFIG, DATA, Entry, FORMAT, MANIFEST, Manifest, SPOOL};
 use super::{at, copy, entry, files_below, make_directory, sync_directories};
 use crate::domain::time::Timestamp;
 
@@ -89,15 +89,49 @@ impl Store {
     }
 }
 
-/// Makes the backup `to` and proves it. The staged copy is gone afterwards.
+/// A backup that is begun: letters that wait may be put into it, then the database is to be copied.
+///
+/// **Invariant:** letters come first. What was taken in before they were read is in the database, and what is taken in
+/// later is in both: the journal remembers the names that it took, so it is taken in once.
+#[derive(Debug)]
+pub struct Begun {
+    to: PathBuf,
+}
+
+/// Makes the directory `to` of a backup.
 ///
 /// # Errors
-/// If it cannot be made; what is there of it then has no manifest.
-pub fn make(sources: &Sources<'_>, to: &Path, now: Timestamp) -> Result<Made, BackupError> {
-    let staged = sources.data.join(sources.staged);
-    let made = gather(sources, &staged, to).and_then(|()| prove(to, now));
-    let _ = std::fs::remove_dir_all(staged);
-    made
+/// If it is there already, or cannot be made.
+pub fn begin(to: &Path) -> Result<Begun, BackupError> {
+    if to.exists() {
+        return Err(BackupError::Exists(to.to_owned()));
+    }
+    make_directory(&to.join(DATA))?;
+    Ok(Begun { to: to.to_owned() })
+}
+
+impl Begun {
+    /// Where copies of the letters that wait belong.
+    #[must_use]
+    pub fn letters(&self) -> PathBuf {
+        self.to.join(DATA).join(SPOOL)
+    }
+
+    /// Removes what there is of it.
+    pub fn abandon(self) {
+        let _ = std::fs::remove_dir_all(self.to);
+    }
+
+    /// Adds the rest and proves it. The staged copy is gone afterwards.
+    ///
+    /// # Errors
+    /// If it cannot be made; what is there of it then has no manifest.
+    pub fn finish(self, sources: &Sources<'_>, now: Timestamp) -> Result<Made, BackupError> {
+        let staged = sources.data.join(sources.staged);
+        let made = gather(sources, &staged, &self.to).and_then(|()| prove(&self.to, now));
+        let _ = std::fs::remove_dir_all(staged);
+        made
+    }
 }
 
 /// Removes copies that nobody came for.
@@ -114,11 +148,7 @@ pub(in crate::store) fn remove_staged(data: &Path) -> std::io::Result<()> {
 }
 
 fn gather(sources: &Sources<'_>, staged: &Path, to: &Path) -> Result<(), BackupError> {
-    if to.exists() {
-        return Err(BackupError::Exists(to.to_owned()));
-    }
     let data = to.join(DATA);
-    make_directory(&data)?;
     let (copied, database) = (staged.join(open::DATABASE), data.join(open::DATABASE));
     if std::fs::rename(&copied, &database).is_err() {
         // On another file system.

@@ -1,8 +1,8 @@
-//! A backup: database, blobs, keys and configuration as one set that proves itself.
+//! A backup: database, blobs, keys, letters that wait and configuration as one set that proves itself.
 //!
 //! ```text
 //! DIR/manifest.json   every file with its length and SHA-256; written last: without it there is no backup
-//! DIR/data/           a data directory: postern.db, keys.json, blobs/…; commands that read work on it
+//! DIR/data/           a data directory: postern.db, keys.json, blobs/…, spool/….mail; commands that read work on it
 //! DIR/config/         the configuration files that were in force
 //! ```
 //!
@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 use super::{OpenError, StoreError};
 use crate::domain::time::Timestamp;
 
-pub use make::{Made, Sources, make};
+pub use make::{Begun, Made, Sources, begin};
 pub use restore::{Restored, restore};
 
 pub(super) use make::remove_staged;
@@ -33,6 +33,8 @@ pub(super) use make::remove_staged;
 const MANIFEST: &str = "manifest.json";
 const DATA: &str = "data";
 const CONFIG: &str = "config";
+/// The letters of `deliver`, in the data directory.
+const SPOOL: &str = "spool";
 
 /// The shape of the manifest and of the directory.
 const FORMAT: u32 = 1;
