@@ -54,7 +54,7 @@ const PLACES: &[(&str, &[&str], &[&str])] = &[
     (
         "the core measures no time",
         &["Instant::now("],
-        &["clock", "smtp", "store", "mailer", "pipeline", "admin"],
+        &["clock", "smtp", "store", "mailer", "pipeline", "spool", "admin"],
     ),
     ("the core is given its randomness", &["getrandom"], &["store", "mailer", "spool"]),
     (
