@@ -104,7 +104,7 @@ pub fn mail(number: usize, size: usize) -> Vec<u8> {
         writeln!(text, "{line}. The printer on floor {} says =E2=80=9Epaper jam=E2=80=9C again.\r", line % 7)
             .unwrap();
     }
-    let html = text.replace('\n', "<br>\n");
+    let html = text.replace("\r\n", "<br>\r\n");
     format!(
         "From: Customer {number} <customer{number}@example.net>\r\n\
          To: support@acme.example\r\n\
