@@ -28,16 +28,14 @@ use crate::outbox::compose::Letterhead;
 use crate::pipeline::pressure::{Limits as PressureLimits, Pressure};
 use crate::pipeline::workers::{self, Workers};
 use crate::pipeline::{Account, Pipeline, key_ring};
-use crate::smtp::listener;
+use crate::smtp::{Accept as _, listener};
 use crate::spool::Spool;
 use crate::spool::door::{Door, ENTRANCE, Reception};
 use crate::store::outbox::Budget;
 use crate::store::{KeyFile, Options, Store};
 use crate::telemetry;
 
-use crate::smtp::Accept as _;
 use gate::Gate;
-
 use listeners::Opened;
 use service::HandedOver;
 

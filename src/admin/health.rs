@@ -5,16 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use crate::store::{Store, StoreError};
 
 /// A writer that is silent for so long does not work. A slow disk syncs in less.
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);
 /// One that is busy for so long takes mail too slowly to be called ready.
 const READY_WITHIN: Duration = Duration::from_secs(2);
-/// The writer's queue is full: so much later it has moved, if the writer works.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What keeps new mail from being taken now, beyond what the store says, in a few words; `None` if nothing does.
 pub type Hindrance = Arc<dyn Fn() -> Option<String> + Send + Sync>;
@@ -44,15 +40,8 @@ impl Health {
 
     /// What the writer answers once it has come to our question; `Err` if it does not.
     async fn writer_within(&self, bound: Duration) -> Result<Result<(), StoreError>, String> {
-        let asking = async {
-            loop {
-                match self.store.ask_writer().await {
-                    Err(StoreError::Busy) => tokio::time::sleep(ASK_AGAIN).await,
-                    answer => return answer,
-                }
-            }
-        };
-        timeout(bound, asking).await.map_err(|_| format!("the writer has not answered for {bound:?}"))
+        let answer = self.store.ask_writer(bound).await;
+        answer.ok_or_else(|| format!("the writer has not answered for {bound:?}"))
     }
 }
 

@@ -1,19 +1,15 @@
 //! What systemd and we tell one another. Started by anything else, there is nobody to tell and nothing to take.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::config::ListenerSettings;
 use crate::domain::endpoint::Endpoint;
 use crate::smtp::listener::Socket;
 use crate::store::{Store, StoreError};
-
-/// The writer's queue is full: so much later it has moved, if the writer works.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// We take mail from now on: at the start, and after a reload.
 pub(super) fn ready() {
@@ -34,33 +30,18 @@ fn tell(state: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(state);
 }
 
-/// Tells systemd that we are well, as often as it wants to hear it, while the writer of `store` answers. When it hears
-/// nothing for too long, systemd starts us anew.
+/// Tells systemd that we are well, as often as it wants to hear it, while the writer of `store` answers, whatever it
+/// answers: a full disk is not mended by a new start. When it hears nothing for too long, systemd starts us anew.
 pub(super) async fn watchdog(store: Store) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     // Two tries within the limit.
     let pause = limit / 4;
     loop {
-        if answers(&store, pause).await {
+        if store.ask_writer(pause).await.is_some_and(|answer| answer != Err(StoreError::Closed)) {
             tell(&[NotifyState::Watchdog]);
         }
         sleep(pause).await;
     }
-}
-
-/// Whether the writer takes up a job and ends it. A full disk is an answer: to start anew would not mend it. So is a full
-/// queue, as long as the writer works on it: a new start would only add to the load.
-async fn answers(store: &Store, patience: Duration) -> bool {
-    let before = store.writer_stats();
-    let asking = async {
-        loop {
-            match store.ask_writer().await {
-                Err(StoreError::Busy) if store.writer_stats() == before => sleep(ASK_AGAIN).await,
-                answer => return answer,
-            }
-        }
-    };
-    timeout(patience, asking).await.is_ok_and(|answer| answer != Err(StoreError::Closed))
 }
 
 /// Sockets that systemd listened on before we ran (`sd_listen_fds(3)`).
@@ -129,37 +110,5 @@ impl HandedOver {
         Err(format!(
             "systemd handed over a socket ({which}) that is for no listener, expected one for each at most"
         ))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::time::Timestamp;
-    use crate::store::{Options, Priority};
-
-    #[tokio::test]
-    async fn a_full_queue_is_alive_only_while_the_writer_works_on_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Options::new(Timestamp(0))).unwrap();
-        let (let_go, held) = std::sync::mpsc::channel::<()>();
-        let stuck = store.clone();
-        let stuck = std::thread::spawn(move || {
-            // An error: the test lets go.
-            stuck.write(Priority::Journal, move |_| {
-                let _ = held.recv();
-                Ok::<_, ()>(())
-            })
-        });
-        while timeout(Duration::ZERO, store.ask_writer()).await != Ok(Err(StoreError::Busy)) {}
-        assert!(!answers(&store, ASK_AGAIN * 3).await);
-        let letting_go = async {
-            sleep(ASK_AGAIN).await;
-            drop(let_go);
-        };
-        assert!(tokio::join!(answers(&store, ASK_AGAIN * 100), letting_go).0);
-        stuck.join().unwrap().unwrap();
-        store.close();
-        assert!(!answers(&store, ASK_AGAIN).await);
     }
 }

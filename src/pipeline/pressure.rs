@@ -8,7 +8,6 @@
 //! at once. **Invariant:** each beginning and each end of pressure is told once: it ends well below where it began.
 
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -309,14 +308,8 @@ impl Gauges for Store {
     }
 
     fn free(&self) -> io::Result<u64> {
-        free_bytes(self.dir())
+        self.free_bytes()
     }
-}
-
-/// Bytes that a process without special rights may still write to this file system.
-fn free_bytes(path: &Path) -> io::Result<u64> {
-    let told = rustix::fs::statvfs(path)?;
-    Ok(told.f_bavail.saturating_mul(told.f_frsize))
 }
 
 fn signed(bytes: u64) -> i64 {

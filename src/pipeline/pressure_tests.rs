@@ -139,10 +139,3 @@ fn a_place_is_never_given_to_more_than_fit_however_many_ask_at_once() {
     let given = given.load(Ordering::SeqCst);
     assert!((10..=20).contains(&given), "{given}");
 }
-
-#[test]
-fn the_file_system_of_a_store_says_what_is_free() {
-    let dir = tempfile::tempdir().unwrap();
-    assert!(free_bytes(dir.path()).unwrap() > 0);
-    assert!(free_bytes(&dir.path().join("nothing")).is_err());
-}

@@ -185,7 +185,8 @@ impl Scheduler {
         state
     }
 
-    /// Wakes those whom a change may concern, and no more: to wake a thread for nothing costs as much as to decide a mail.
+    /// Wakes those whom a change may concern, and no more: with all threads woken for each step, waking is a good part of the
+    /// work.
     fn tell(&self, state: MutexGuard<'_, State>) {
         let (watching, wanted) = (state.watching > 0, state.idle.min(state.waiting.len()));
         drop(state);

@@ -4,11 +4,17 @@
 //! counted again.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
+use tokio::time::{sleep, timeout};
 
 use super::{Priority, Store, StoreError, WriteError, open};
 use crate::domain::time::Timestamp;
+
+/// The writer's queue is full: so much later it has moved, if the writer works.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Rows of the journal that one step counts: some milliseconds.
 const STEP: u64 = 20_000;
@@ -57,9 +63,17 @@ impl Store {
         levels.wal_pages = self.wal_pages();
         levels.wal_cap = self.write_side()?.wal_cap;
         levels.database_bytes = std::fs::metadata(self.dir().join(open::DATABASE)).map_err(unreadable)?.len();
-        let disk = rustix::fs::statvfs(self.dir()).map_err(unreadable)?;
-        levels.disk_free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        levels.disk_free = self.free_bytes().map_err(unreadable)?;
         Ok(levels)
+    }
+
+    /// Bytes that a process without special rights may still write to the file system of the data directory.
+    ///
+    /// # Errors
+    /// If the file system does not say.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let told = rustix::fs::statvfs(self.dir())?;
+        Ok(told.f_bavail.saturating_mul(told.f_frsize))
     }
 
     /// Bytes of large mails and attachments in files. Reads a whole table: not for every scrape.
@@ -72,11 +86,22 @@ impl Store {
         Ok(u64::try_from(bytes).unwrap_or(0))
     }
 
-    /// Asks the writer to do nothing and waits for its answer. An error is the reason why it could not keep a mail now.
-    ///
-    /// # Errors
-    /// What the writer would answer to any job.
-    pub async fn ask_writer(&self) -> Result<(), StoreError> {
+    /// What the writer answers to a job that does nothing: an error is the reason why it could not keep a mail now.
+    /// `None` if it does not answer for so long. A full queue is an answer only if the writer works on it.
+    pub async fn ask_writer(&self, patience: Duration) -> Option<Result<(), StoreError>> {
+        let before = self.writer_stats();
+        let asking = async {
+            loop {
+                match self.ask_writer_once().await {
+                    Err(StoreError::Busy) if self.writer_stats() == before => sleep(ASK_AGAIN).await,
+                    answer => return answer,
+                }
+            }
+        };
+        timeout(patience, asking).await.ok()
+    }
+
+    async fn ask_writer_once(&self) -> Result<(), StoreError> {
         // A job that fails leaves nothing to commit.
         match self.write_async(Priority::Journal, |_| Err::<(), ()>(())).await {
             Ok(()) | Err(WriteError::Job(())) => Ok(()),
@@ -159,6 +184,8 @@ mod tests {
     use super::*;
     use crate::domain::mail::{Entrance, Envelope, TrustSource};
     use crate::store::{Depth, Options};
+
+    const PATIENCE: Duration = Duration::from_secs(5);
 
     fn world() -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
@@ -254,9 +281,31 @@ mod tests {
     async fn the_writer_answers_without_a_commit_until_the_store_is_closed() {
         let (_dir, store) = world();
         let before = store.writer_stats();
-        assert_eq!(store.ask_writer().await, Ok(()));
+        assert_eq!(store.ask_writer(PATIENCE).await, Some(Ok(())));
         assert_eq!(store.writer_stats(), before);
         store.close();
-        assert_eq!(store.ask_writer().await, Err(StoreError::Closed));
+        assert_eq!(store.ask_writer(PATIENCE).await, Some(Err(StoreError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_an_answer_only_while_the_writer_works_on_it() {
+        let (_dir, store) = world();
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let stuck = store.clone();
+        let stuck = std::thread::spawn(move || {
+            // An error: the test lets go.
+            stuck.write(Priority::Journal, move |_| {
+                let _ = held.recv();
+                Ok::<_, ()>(())
+            })
+        });
+        while timeout(Duration::ZERO, store.ask_writer_once()).await != Ok(Err(StoreError::Busy)) {}
+        assert_eq!(store.ask_writer(ASK_AGAIN * 3).await, None);
+        let letting_go = async {
+            sleep(ASK_AGAIN).await;
+            drop(let_go);
+        };
+        assert!(tokio::join!(store.ask_writer(PATIENCE), letting_go).0.is_some());
+        stuck.join().unwrap().unwrap();
     }
 }

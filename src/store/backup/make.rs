@@ -67,8 +67,7 @@ impl Store {
         let size = |name| source.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let needed =
             u64::try_from(size("page_count")? * size("page_size")?).unwrap_or(0).saturating_add(spare);
-        let told = rustix::fs::statvfs(self.dir()).map_err(|error| at(self.dir())(error.into()))?;
-        let free = told.f_bavail.saturating_mul(told.f_frsize);
+        let free = self.free_bytes().map_err(at(self.dir()))?;
         if free < needed {
             return Err(BackupError::NoRoom { needed, free });
         }
