@@ -11,25 +11,22 @@ mod support;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use postern::domain::ids::JournalId;
 use postern::domain::mail::Envelope;
 use postern::smtp::listener::{self, ListenerConfig, Socket};
 use postern::smtp::{Accept, Refused};
 use rusqlite::Connection;
-use support::load::{Daemon, Load, load, median};
+use support::load::{Daemon, Load, SIZE, SPAN, load, median};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 const RUNS: usize = 3;
-const SPAN: Duration = Duration::from_secs(3);
-const SIZE: usize = 10_000;
 
 fn main() {
     let mut met = true;
-    for (sessions, most) in [(1, 1.3), (10, 0.35), (50, 0.15)] {
-        let commits = median(RUNS, || fresh_daemon().accepts(sessions).commits_a_mail);
+    for (sessions, most) in [(1, 1.1), (10, 0.35), (50, 0.1)] {
+        let commits = median(RUNS, || fresh_daemon().commits_a_mail(sessions));
         met &= holds(
             &format!("commits a mail at {sessions} sessions, until the last 250"),
             commits,
@@ -37,11 +34,10 @@ fn main() {
             most,
         );
     }
-    let share = median(RUNS, || fresh_daemon().works_off(10).rate / bare_rate(10));
+    let share = median(RUNS, || fresh_daemon().rate(10) / bare_rate(10));
     met &=
         holds("rate with all the work done, over the bare receiver's, 10 sessions", share, "at least", 0.2);
-    let growth =
-        median(RUNS, || filled_daemon(100_000).works_off(10).rate / filled_daemon(10_000).works_off(10).rate);
+    let growth = median(RUNS, || filled_daemon(100_000).rate(10) / filled_daemon(10_000).rate(10));
     met &= holds("rate with 100,000 comments over the rate with 10,000", growth, "at least", 0.75);
     assert!(met, "a figure was missed");
 }

@@ -15,8 +15,8 @@ use tempfile::TempDir;
 
 use super::{folder, mail};
 
-const SPAN: Duration = Duration::from_secs(3);
-const SIZE: usize = 10_000;
+pub const SPAN: Duration = Duration::from_secs(3);
+pub const SIZE: usize = 10_000;
 const MAILS_A_CONNECTION: usize = 100;
 
 /// Mails taken, and how long that took.
@@ -30,14 +30,6 @@ pub struct Daemon {
     smtp: SocketAddr,
     admin: SocketAddr,
     folder: TempDir,
-}
-
-/// What one run gave.
-pub struct Figures {
-    /// Mails a second, until the last was decided.
-    pub rate: f64,
-    /// Until the last mail was accepted.
-    pub commits_a_mail: f64,
 }
 
 impl Daemon {
@@ -67,32 +59,22 @@ impl Daemon {
         daemon
     }
 
-    /// Loads it, and counts until the last mail is accepted.
-    pub fn accepts(&self, sessions: usize) -> Figures {
+    /// Loads it, and answers how many commits it made for a mail until the last was accepted.
+    pub fn commits_a_mail(&self, sessions: usize) -> f64 {
         let before = self.commits();
-        let Load { mails, took } = load(self.smtp, sessions, SPAN, SIZE);
-        let commits = self.journal_commits(before);
-        Figures { rate: mails as f64 / took.as_secs_f64(), commits_a_mail: commits / mails as f64 }
+        let Load { mails, .. } = load(self.smtp, sessions, SPAN, SIZE);
+        (self.commits() - before) / mails as f64
     }
 
-    /// Loads it, and counts until the last mail is decided.
-    pub fn works_off(&self, sessions: usize) -> Figures {
-        let before = self.commits();
+    /// Loads it, and answers how many mails a second it took until the last was decided.
+    pub fn rate(&self, sessions: usize) -> f64 {
         let started = Instant::now();
         let Load { mails, .. } = load(self.smtp, sessions, SPAN, SIZE);
-        let commits = self.journal_commits(before);
         let data = self.folder.path().join("data/postern.db");
         let db = Connection::open_with_flags(data, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         let pending = "SELECT COUNT(*) FROM journal WHERE state = 'pending'";
         until(|| db.query_row(pending, [], |row| row.get::<_, i64>(0)).unwrap() == 0);
-        Figures {
-            rate: mails as f64 / started.elapsed().as_secs_f64(),
-            commits_a_mail: commits / mails as f64,
-        }
-    }
-
-    fn journal_commits(&self, before: f64) -> f64 {
-        self.commits() - before
+        mails as f64 / started.elapsed().as_secs_f64()
     }
 
     /// The writer's commits so far.
