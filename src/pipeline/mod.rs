@@ -3,37 +3,41 @@
 //! Everything that changes a ticket goes the same way: read a snapshot, run a pure function over it, commit its plan; and
 //! again from the snapshot when something it relied on has changed meanwhile (`Store::run`).
 
+mod decider;
 mod operator;
 pub mod pressure;
 pub mod report;
 pub mod scheduler;
 pub mod workers;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::domain::fate::Fate;
-use crate::domain::ids::{JournalId, SuspendedId, TicketId};
+use crate::domain::ids::{Fresh, JournalId, SuspendedId, TicketId};
 use crate::domain::mail::InboundMessage;
 use crate::domain::plan::{Plan, Write};
 use crate::domain::rule::Trigger;
 use crate::domain::settings::Settings;
-use crate::domain::snapshot::JournalEntry;
+use crate::domain::snapshot::{JournalEntry, Snapshot};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{KeyRing, KeyState, TokenKey};
-use crate::intake::{self, Outcome, Policy};
+use crate::intake::{self, Outcome, Policy, Prepared};
 use crate::message;
-use crate::store::{self, KeyFile, RunError, Store};
+use crate::store::commit::Conflict;
+use crate::store::{self, KeyFile, RunError, Store, StoreError};
 use crate::telemetry::{self, Stage};
 use crate::update;
 
 pub use operator::Undone;
 use pressure::Pressure;
 use report::MailReport;
+use scheduler::Scheduler;
 
 /// The account's policy and secrets, loaded once at start.
 #[derive(Clone, Debug)]
@@ -122,7 +126,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// As there, and those of `wait`.
-    pub fn decide_message<E: From<RunError>>(
+    fn decide_message<E: From<RunError>>(
         &self,
         entry: &JournalEntry,
         message: &InboundMessage,
@@ -131,39 +135,56 @@ impl Pipeline {
     ) -> Result<MailReport, E> {
         let started = Instant::now();
         let account = self.account();
-        let (policy, context) = (account.policy(), account.context());
-        let prepared = intake::prepare(entry.id, message, &entry.envelope, recovers, &policy);
-        let prepared = prepared_with_salts(&self.store, prepared, &policy)?;
-        let waiting = Instant::now();
-        wait(&prepared)?;
-        telemetry::stage(Stage::Wait, waiting.elapsed());
-        let mut keep = AttachmentKeeper { store: &self.store, message, kept: false };
-        let now = self.clock.now();
-        let report = self.store.run(&prepared.lookup(), now, |snapshot, fresh| {
-            let deciding = Instant::now();
-            let decided = intake::decide(&prepared, snapshot, &policy, fresh);
-            let plan = match &decided.outcome {
-                Outcome::Update(change) => {
-                    keep.keep_for(change.comment.is_some())?;
-                    update::plan(change, snapshot, &context, fresh, now)
-                }
-                // What no person may let in stays held as it is.
-                Outcome::Suspend { .. } if recovers.is_some() => Plan::default(),
-                Outcome::Suspend { held, record, .. } => update::hold(held.clone(), record.clone()),
-                Outcome::Discard { reason, record, bounced, .. } => {
-                    update::discard(record.clone(), *reason, bounced.clone(), recovers)
-                }
-            };
-            telemetry::stage(Stage::Decide, deciding.elapsed());
-            let mails = plan.writes.iter().filter(|write| matches!(write, Write::InsertOutbox(_))).count();
-            let triggers = report::fired(&plan);
-            Ok((plan, MailReport::new(entry.id, &decided, mails, triggers)))
-        })?;
+        let case = self.case(entry, message, recovers, &account, None)?;
+        wait(&case.prepared)?;
+        let lookup = case.prepared.lookup();
+        let report = self.store.run(&lookup, case.now, |snapshot, fresh| case.draft(snapshot, fresh))?;
+        self.tell(&report, message, started.elapsed());
+        Ok(report)
+    }
+
+    /// As [`Pipeline::decide_message`], without waiting for the commit: `tell` is called on the writer thread with what became
+    /// of it, and with what is to be reported if it is kept. It must be quick.
+    ///
+    /// # Errors
+    /// As there; then `tell` is not called.
+    fn decide_told<E: From<RunError>>(
+        &self,
+        entry: &JournalEntry,
+        message: &InboundMessage,
+        scheduler: &Scheduler,
+        wait: impl FnOnce(&intake::Prepared<'_>) -> Result<(), E>,
+        tell: impl FnOnce(Result<Result<(), Conflict>, StoreError>, MailReport) + Send + 'static,
+    ) -> Result<(), E> {
+        let account = self.account();
+        let case = self.case(entry, message, None, &account, Some(scheduler))?;
+        wait(&case.prepared)?;
+        let lookup = case.prepared.lookup();
+        self.store.run_told(&lookup, case.now, |snapshot, fresh| case.draft(snapshot, fresh), tell)?;
+        Ok(())
+    }
+
+    fn case<'a>(
+        &'a self,
+        entry: &'a JournalEntry,
+        message: &'a InboundMessage,
+        recovers: Option<SuspendedId>,
+        account: &'a Account,
+        scheduler: Option<&'a Scheduler>,
+    ) -> Result<Case<'a>, RunError> {
+        let prepared = intake::prepare(entry.id, message, &entry.envelope, recovers, &account.policy());
+        let prepared = prepared_with_salts(&self.store, prepared, &account.policy())?;
+        let kept = Cell::new(false);
+        let attachments = AttachmentKeeper { store: &self.store, message, scheduler, kept };
+        Ok(Case { prepared, account, attachments, now: self.clock.now() })
+    }
+
+    /// What is told once a decision is committed.
+    fn tell(&self, report: &MailReport, message: &InboundMessage, took: Duration) {
         if report.notifications > 0 {
             self.outbox_bell.notify_one();
         }
-        telemetry::message_decided(&report.event(message.message_id.as_ref(), started.elapsed()));
-        Ok(report)
+        telemetry::message_decided(&report.event(message.message_id.as_ref(), took));
     }
 
     /// The tickets that a mail names, as far as `message` was read.
@@ -249,21 +270,60 @@ pub fn key_ring(settings: &Settings, file: &KeyFile, now: Timestamp) -> Result<K
     KeyRing::new(&settings.account.mail_domain, keys.collect()).map_err(|error| format!("keys.json: {error}"))
 }
 
+/// One mail, and all that its decision needs besides the store.
+struct Case<'a> {
+    prepared: intake::Prepared<'a>,
+    account: &'a Account,
+    attachments: AttachmentKeeper<'a>,
+    now: Timestamp,
+}
+
+impl Case<'_> {
+    /// Decides over one snapshot. May be called again: what it does besides is done once.
+    fn draft(&self, snapshot: &Snapshot, fresh: &mut dyn Fresh) -> Result<(Plan, MailReport), RunError> {
+        let deciding = Instant::now();
+        let Prepared { journal, recovers, .. } = self.prepared;
+        let decided = intake::decide(&self.prepared, snapshot, &self.account.policy(), fresh);
+        let plan = match &decided.outcome {
+            Outcome::Update(change) => {
+                self.attachments.keep_for(change.comment.is_some())?;
+                update::plan(change, snapshot, &self.account.context(), fresh, self.now)
+            }
+            // What no person may let in stays held as it is.
+            Outcome::Suspend { .. } if recovers.is_some() => Plan::default(),
+            Outcome::Suspend { held, record, .. } => update::hold(held.clone(), record.clone()),
+            Outcome::Discard { reason, record, bounced, .. } => {
+                update::discard(record.clone(), *reason, bounced.clone(), recovers)
+            }
+        };
+        telemetry::stage(Stage::Decide, deciding.elapsed());
+        let mails = plan.writes.iter().filter(|write| matches!(write, Write::InsertOutbox(_))).count();
+        let triggers = report::fired(&plan);
+        let report = MailReport::new(journal, &decided, mails, triggers);
+        Ok((plan, report))
+    }
+}
+
 /// Puts the attachments of a comment into the blob store before the plan that refers to them is committed.
 struct AttachmentKeeper<'a> {
     store: &'a Store,
     message: &'a InboundMessage,
-    kept: bool,
+    /// Whom to tell of the wait for the disk.
+    scheduler: Option<&'a Scheduler>,
+    kept: Cell<bool>,
 }
 
 impl AttachmentKeeper<'_> {
-    fn keep_for(&mut self, has_comment: bool) -> Result<(), RunError> {
-        if has_comment && !self.kept {
-            for attachment in &self.message.attachments {
-                self.store.put_blob(&attachment.content)?;
-            }
-            self.kept = true;
+    fn keep_for(&self, has_comment: bool) -> Result<(), RunError> {
+        if !has_comment || self.message.attachments.is_empty() || self.kept.get() {
+            return Ok(());
         }
+        let keep = || {
+            let mut attachments = self.message.attachments.iter();
+            attachments.try_for_each(|file| self.store.put_blob(&file.content).map(drop))
+        };
+        self.scheduler.map_or_else(&keep, |scheduler| scheduler.aside(&keep))?;
+        self.kept.set(true);
         Ok(())
     }
 }

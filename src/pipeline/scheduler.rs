@@ -18,6 +18,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::domain::address::{Address, Mailbox};
 use crate::domain::ids::{JournalId, TicketId};
 use crate::domain::mail::{InboundMessage, MessageId};
+use crate::domain::snapshot::JournalEntry;
 use crate::domain::time::{MINUTE, Timestamp};
 use crate::store::Pending;
 
@@ -25,6 +26,12 @@ use crate::store::Pending;
 const MAX_IN_WORK: u64 = 64 << 20;
 /// Smaller ones are not counted.
 const LARGE: u64 = 256 << 10;
+
+/// Mails in work at once, those included whose commit is awaited.
+const MAX_MAILS: usize = 32;
+
+/// Bytes of waiting mails that are kept in memory; others are read from the store when their turn comes.
+const MAX_BYTES: usize = 8 << 20;
 
 /// How long after its acceptance a mail waits for a failed one that it refers to (DESIGN §2).
 const GRACE: i64 = 15 * MINUTE;
@@ -103,6 +110,16 @@ struct State {
     again: BTreeMap<JournalId, Ties>,
     /// The sizes of large mails.
     large: BTreeMap<JournalId, u64>,
+    /// Waiting mails that were handed over as they were accepted.
+    entries: BTreeMap<JournalId, JournalEntry>,
+    /// The bytes of their messages.
+    bytes: usize,
+    /// Mails that are accepted now may be handed over: all before them are queued.
+    caught_up: bool,
+    /// Counts the mails that were not taken when they were handed over: they are to be found in the store.
+    missed: u64,
+    /// Deciders that are at work, less those that wait for rows in work or for the disk.
+    busy: usize,
     /// Threads that wait for a row to take.
     idle: usize,
     /// Threads that wait for rows in work.
@@ -135,6 +152,15 @@ impl State {
         graces.chain(parked.map(|(_, parked)| parked.until)).max()
     }
 
+    /// Queues a row behind all others; one that was queued before is left out.
+    fn queue(&mut self, Pending { row, size }: Pending) {
+        if row.0 > self.newest {
+            self.newest = row.0;
+            self.large.extend((size >= LARGE).then_some((row, size)));
+            self.waiting.push_back(row);
+        }
+    }
+
     fn make_wait(&mut self, row: JournalId) {
         let place = self.waiting.partition_point(|waiting| *waiting < row);
         self.waiting.insert(place, row);
@@ -150,8 +176,11 @@ impl State {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scheduler {
+    /// How many deciders may be at work: more threads than that would only take turns on the same cores. Those that wait for
+    /// rows in work or for the disk do not count.
+    seats: usize,
     state: Mutex<State>,
     /// A row may be there to take.
     arrived: Condvar,
@@ -161,9 +190,9 @@ pub struct Scheduler {
 
 impl Scheduler {
     #[must_use]
-    pub fn new(suspects: impl IntoIterator<Item = JournalId>) -> Self {
+    pub fn new(seats: usize, suspects: impl IntoIterator<Item = JournalId>) -> Self {
         let state = State { suspects: suspects.into_iter().collect(), ..State::default() };
-        Self { state: Mutex::new(state), ..Self::default() }
+        Self { seats, state: Mutex::new(state), arrived: Condvar::default(), moved: Condvar::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -185,10 +214,22 @@ impl Scheduler {
         state
     }
 
+    /// The same for a decider at work; another may work meanwhile.
+    fn wait_aside<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.busy = state.busy.saturating_sub(1);
+        if state.idle > 0 && !state.waiting.is_empty() {
+            self.arrived.notify_one();
+        }
+        let mut state = self.wait_for_a_move(state);
+        state.busy += 1;
+        state
+    }
+
     /// Wakes those whom a change may concern, and no more: with all threads woken for each step, waking is a good part of the
     /// work.
     fn tell(&self, state: MutexGuard<'_, State>) {
-        let (watching, wanted) = (state.watching > 0, state.idle.min(state.waiting.len()));
+        let free = self.seats.saturating_sub(state.busy);
+        let (watching, wanted) = (state.watching > 0, state.idle.min(state.waiting.len()).min(free));
         drop(state);
         if watching {
             self.moved.notify_all();
@@ -212,14 +253,47 @@ impl Scheduler {
     /// Queues rows in order of acceptance; rows that were queued before are left out.
     pub fn queue(&self, rows: impl IntoIterator<Item = Pending>) {
         let mut state = self.lock();
-        for Pending { row, size } in rows {
-            if row.0 > state.newest {
-                state.newest = row.0;
-                state.large.extend((size >= LARGE).then_some((row, size)));
-                state.waiting.push_back(row);
-            }
+        rows.into_iter().for_each(|pending| state.queue(pending));
+        self.tell(state);
+    }
+
+    /// Queues a mail as it is accepted, if all before it are queued; else it is to be found in the store.
+    pub fn hand_over(&self, entry: JournalEntry) -> bool {
+        let mut state = self.lock();
+        if !state.caught_up {
+            state.missed += 1;
+            return false;
+        }
+        let size = entry.raw.len();
+        state.queue(Pending { row: entry.id, size: size as u64 });
+        if state.bytes + size <= MAX_BYTES {
+            state.bytes += size;
+            state.entries.insert(entry.id, entry);
         }
         self.tell(state);
+        true
+    }
+
+    /// Counts the mails that were not taken when they were handed over.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.lock().missed
+    }
+
+    /// The store holds nothing that is not queued, but for what was missed since `missed` was counted: if that is nothing, mail
+    /// may be handed over from now on. Answers whether it may.
+    pub fn catch_up(&self, missed: u64) -> bool {
+        let mut state = self.lock();
+        state.caught_up |= state.missed == missed;
+        state.caught_up
+    }
+
+    /// The mail that was handed over for this row, if its bytes were kept.
+    pub fn entry(&self, row: JournalId) -> Option<JournalEntry> {
+        let mut state = self.lock();
+        let entry = state.entries.remove(&row)?;
+        state.bytes -= entry.raw.len();
+        Some(entry)
     }
 
     /// Puts a row back that could not be decided just now.
@@ -274,19 +348,37 @@ impl Scheduler {
         self.tell(state);
     }
 
-    /// The next row, or none when the scheduler stops. Blocks.
+    /// The next row, or none when the scheduler stops. Blocks. The decider is at work from then on until [`Scheduler::rest`].
     pub fn take(&self) -> Option<JournalId> {
         let mut state = self.lock();
         loop {
             if state.stopping {
                 return None;
             }
-            if let Some(row) = pick(&mut state) {
+            if state.busy < self.seats
+                && let Some(row) = pick(&mut state)
+            {
                 state.in_work.insert(row, None);
+                state.busy += 1;
                 return Some(row);
             }
             state = self.wait_for_a_row(state);
         }
+    }
+
+    /// The decider that took a row has done its part of the work.
+    pub fn rest(&self) {
+        self.lock().busy -= 1;
+    }
+
+    /// Lets another decider work while this one waits for the disk.
+    pub fn aside<T>(&self, wait: impl FnOnce() -> T) -> T {
+        let mut state = self.lock();
+        state.busy -= 1;
+        self.tell(state);
+        let waited = wait();
+        self.lock().busy += 1;
+        waited
     }
 
     /// Says what the row in work is about, and blocks until no earlier row in work ties it down, or parks it. `tickets`
@@ -305,7 +397,7 @@ impl Scheduler {
         let mut state = self.lock();
         loop {
             while state.in_work.range(..row).any(|(_, earlier)| earlier.is_none()) {
-                state = self.wait_for_a_move(state);
+                state = self.wait_aside(state);
             }
             let before = state.earlier_than(row);
             drop(state);
@@ -343,7 +435,7 @@ impl Scheduler {
             if !waits_for.iter().any(|earlier| state.in_work.contains_key(earlier)) {
                 return Ok(Turn::Now);
             }
-            state = self.wait_for_a_move(state);
+            state = self.wait_aside(state);
         }
     }
 
@@ -380,6 +472,9 @@ impl Scheduler {
 /// The first waiting row that may start: any, or any but a suspect while one is in work. A large one waits until there is
 /// room for it, and so do those behind it.
 fn pick(state: &mut State) -> Option<JournalId> {
+    if state.in_work.len() >= MAX_MAILS {
+        return None;
+    }
     let suspect_in_work = state.in_work.keys().any(|row| state.suspects.contains(row));
     let place = state.waiting.iter().position(|row| !(suspect_in_work && state.suspects.contains(row)))?;
     let size = |row: &JournalId| state.large.get(row).copied().unwrap_or(0);

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 
 /// Accepted, and looked at, at once.
 const AT: (Timestamp, Timestamp) = (Timestamp(0), Timestamp(0));
+const SEATS: usize = 8;
 const LATEST: Timestamp = Timestamp(GRACE);
 
 fn ties(author: &str, mentioned: &[&str], thread: &[&str]) -> Ties {
@@ -33,7 +34,7 @@ fn small(row: i64) -> Pending {
 
 /// A scheduler with these rows in work, the first ones about what is said here.
 fn in_work(rows: i64, said: &[Ties]) -> Arc<Scheduler> {
-    let scheduler = Arc::new(Scheduler::default());
+    let scheduler = Arc::new(Scheduler::new(SEATS, []));
     scheduler.queue((1..=rows).map(small));
     for row in 1..=rows {
         assert_eq!(scheduler.take(), Some(JournalId(row)));
@@ -190,7 +191,7 @@ fn a_mail_that_is_old_enough_waits_for_no_failed_one() {
 
 #[test]
 fn only_one_suspect_is_in_work_at_a_time_and_others_go_on() {
-    let scheduler = Scheduler::new([JournalId(1), JournalId(2)]);
+    let scheduler = Scheduler::new(SEATS, [JournalId(1), JournalId(2)]);
     scheduler.queue([1, 2, 3].map(small));
     assert_eq!(scheduler.take(), Some(JournalId(1)));
     assert_eq!(scheduler.take(), Some(JournalId(3)));
@@ -200,7 +201,7 @@ fn only_one_suspect_is_in_work_at_a_time_and_others_go_on() {
 
 #[test]
 fn a_row_put_back_comes_first_again() {
-    let scheduler = Scheduler::default();
+    let scheduler = Scheduler::new(SEATS, []);
     scheduler.queue([4, 5].map(small));
     assert_eq!(scheduler.take(), Some(JournalId(4)));
     scheduler.put_back(JournalId(4), false);
@@ -223,7 +224,7 @@ fn a_row_that_is_tried_again_is_not_overtaken_by_what_refers_to_it() {
 
 #[test]
 fn a_suspect_of_the_last_run_is_not_overtaken_by_what_refers_to_it() {
-    let scheduler = Scheduler::new([JournalId(1), JournalId(2)]);
+    let scheduler = Scheduler::new(SEATS, [JournalId(1), JournalId(2)]);
     scheduler.remember_suspect(JournalId(1), ties("rita", &[], &["<1@x>"]));
     scheduler.remember_suspect(JournalId(2), ties("otto", &[], &["<2@x>"]));
     scheduler.queue([1, 2, 3].map(small));
@@ -235,7 +236,7 @@ fn a_suspect_of_the_last_run_is_not_overtaken_by_what_refers_to_it() {
 
 #[test]
 fn large_mails_are_in_work_only_as_far_as_there_is_room() {
-    let scheduler = Scheduler::default();
+    let scheduler = Scheduler::new(SEATS, []);
     let large = |row| Pending { row: JournalId(row), size: 50 << 20 };
     scheduler.queue([large(1), small(2), large(3), small(4)]);
     assert_eq!((scheduler.take(), scheduler.take()), (Some(JournalId(1)), Some(JournalId(2))));

@@ -101,10 +101,10 @@ fn an_answer_to_a_failed_mail_goes_on_as_soon_as_that_one_is_mended() {
 }
 
 /// Decides as ever, and panics over a poison mail.
-fn sensitive(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<(), Undecided> {
-    let entry = pipeline.store.entry(row).unwrap().unwrap();
+fn sensitive(decider: &Decider, row: JournalId, in_work: InWorkGuard) -> Result<(), Undecided> {
+    let entry = decider.pipeline.store.entry(row).unwrap().unwrap();
     assert!(!entry.raw.windows(POISON.len()).any(|window| window == POISON.as_bytes()), "poisoned");
-    decide(pipeline, scheduler, row)
+    decider::decide(decider, row, in_work)
 }
 
 #[test]
@@ -134,10 +134,10 @@ static BEGUN: std::sync::Mutex<Vec<JournalId>> = std::sync::Mutex::new(Vec::new(
 static TOGETHER: std::sync::Barrier = std::sync::Barrier::new(4);
 
 /// Decides as ever, once three others are at it too.
-fn in_fours(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId) -> Result<(), Undecided> {
+fn in_fours(decider: &Decider, row: JournalId, in_work: InWorkGuard) -> Result<(), Undecided> {
     BEGUN.lock().unwrap().push(row);
     TOGETHER.wait();
-    decide(pipeline, scheduler, row)
+    decider::decide(decider, row, in_work)
 }
 
 #[test]

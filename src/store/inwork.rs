@@ -1,17 +1,18 @@
-//! Which mails were being decided when the process died: a small file with eight bytes for each decider.
+//! Which mails were being decided when the process died: a small file with eight bytes for each mail in work.
 //!
-//! A slot is written without fsync before a mail is worked on and cleared after: that survives a killed process,
-//! which is what a poison message causes, and costs no flush. After a power cut it may be stale; then one mail has
-//! an attempt too many or too few.
+//! A slot is written without fsync before a mail is worked on, and given to the next one after: that survives a killed process,
+//! which is what a poison message causes, and costs no flush. A settled mail stays in its slot until then, since only mails
+//! that are pending are suspected. After a power cut a slot may be stale; then one mail has an attempt too many or too few.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 
-use super::OpenError;
+use super::{OpenError, lock};
 use super::journal::count_attempt;
 use super::rows;
 use crate::domain::fate::Fate;
@@ -33,25 +34,32 @@ pub struct Recovered {
     pub failed: Vec<JournalId>,
 }
 
-/// The slots of all deciders.
+/// The slots of all mails in work.
 #[derive(Debug)]
-pub(super) struct InWork {
+pub(super) struct InWork(Arc<Slots>);
+
+#[derive(Debug)]
+struct Slots {
     file: File,
+    /// Which are in use.
+    used: Mutex<Vec<bool>>,
 }
 
 /// While this lives, the mail is in work; a crash now is held against it.
 #[derive(Debug)]
 #[must_use = "the mail counts as in work only while this lives"]
-pub struct InWorkGuard<'a> {
-    file: &'a File,
-    decider: usize,
+pub struct InWorkGuard {
+    slots: Arc<Slots>,
+    slot: usize,
+    settled: bool,
 }
 
 impl InWork {
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        Ok(Self { file: file.open(dir.join(FILE_NAME))? })
+        let file = file.open(dir.join(FILE_NAME))?;
+        Ok(Self(Arc::new(Slots { file, used: Mutex::default() })))
     }
 
     /// Holds the mails that were in work when the process before us died against them, before any is tried again.
@@ -86,33 +94,60 @@ impl InWork {
 
     /// The mails that the process before us had in work when it ended.
     fn suspects(&self) -> io::Result<Vec<JournalId>> {
-        let mut bytes = vec![0; usize::try_from(self.file.metadata()?.len()).unwrap_or(0)];
-        self.file.read_exact_at(&mut bytes, 0)?;
+        let file = &self.0.file;
+        let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, 0)?;
         let (slots, _) = bytes.as_chunks::<SLOT>();
         let ids = slots.iter().map(|slot| i64::from_le_bytes(*slot));
         Ok(ids.filter(|id| *id != 0).map(JournalId).collect())
     }
 
     fn clear(&self) -> io::Result<()> {
-        self.file.set_len(0)
+        self.0.file.set_len(0)
     }
 
-    /// Marks the mail as being decided by this decider.
-    pub(super) fn begin(&self, decider: usize, id: JournalId) -> InWorkGuard<'_> {
-        mark(&self.file, decider, id.0);
-        InWorkGuard { file: &self.file, decider }
+    /// Marks the mail as being decided.
+    pub(super) fn begin(&self, id: JournalId) -> InWorkGuard {
+        let slots = Arc::clone(&self.0);
+        let slot = slots.take();
+        mark(&slots.file, slot, id.0);
+        InWorkGuard { slots, slot, settled: false }
     }
 }
 
-impl Drop for InWorkGuard<'_> {
+impl Slots {
+    fn take(&self) -> usize {
+        let mut used = lock(&self.used);
+        let slot = used.iter().position(|used| !used).unwrap_or(used.len());
+        match used.get_mut(slot) {
+            Some(free) => *free = true,
+            None => used.push(true),
+        }
+        slot
+    }
+}
+
+impl InWorkGuard {
+    /// The mail is pending no more, so nothing can be held against it.
+    pub fn settled(mut self) {
+        self.settled = true;
+    }
+}
+
+impl Drop for InWorkGuard {
     fn drop(&mut self) {
-        mark(self.file, self.decider, 0);
+        if !self.settled {
+            mark(&self.slots.file, self.slot, 0);
+        }
+        if let Some(used) = lock(&self.slots.used).get_mut(self.slot) {
+            *used = false;
+        }
     }
 }
 
 /// A mark that cannot be written must not stop the work: it only matters if the process also crashes.
-fn mark(file: &File, decider: usize, id: i64) {
-    let place = decider.saturating_mul(SLOT) as u64;
+fn mark(file: &File, slot: usize, id: i64) {
+    let place = slot.saturating_mul(SLOT) as u64;
     if let Err(error) = file.write_all_at(&id.to_le_bytes(), place) {
         telemetry::store_trouble("marking a mail as in work", &error.to_string());
     }
@@ -126,12 +161,15 @@ mod tests {
     fn only_mails_still_in_work_are_suspects() {
         let dir = tempfile::tempdir().unwrap();
         let inwork = InWork::open(dir.path()).unwrap();
-        drop(inwork.begin(0, JournalId(7)));
-        let _first = inwork.begin(1, JournalId(8));
-        let _second = inwork.begin(3, JournalId(9));
+        drop(inwork.begin(JournalId(7)));
+        let _first = inwork.begin(JournalId(8));
+        inwork.begin(JournalId(9)).settled();
+        let put_back = inwork.begin(JournalId(10));
+        let _second = inwork.begin(JournalId(11));
+        drop(put_back);
 
         let after_crash = InWork::open(dir.path()).unwrap();
-        assert_eq!(after_crash.suspects().unwrap(), [JournalId(8), JournalId(9)]);
+        assert_eq!(after_crash.suspects().unwrap(), [JournalId(8), JournalId(11)]);
         after_crash.clear().unwrap();
         assert_eq!(after_crash.suspects().unwrap(), []);
     }

@@ -4,6 +4,7 @@
 //! reply to DATA may follow it and nothing before it. Ids ascend in the order of commits, so that who reads on from
 //! an id misses nothing. A row has exactly one state at any time.
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use rusqlite::types::Type;
@@ -13,7 +14,7 @@ use tokio::sync::oneshot;
 use super::blobs::record_blob;
 use super::queue::{Answer, Outcome, Priority};
 use super::rows;
-use super::{Store, StoreError, WriteError};
+use super::{Signal, Store, StoreError, WriteError};
 use crate::domain::fate::Fate;
 use crate::domain::ids::JournalId;
 use crate::domain::mail::Envelope;
@@ -48,37 +49,44 @@ pub struct Pending {
 }
 
 /// A raw mail on its way into a row.
-enum Raw {
-    Inline(Vec<u8>),
-    /// On the disk already; larger than what a row holds.
-    Blob {
-        sha: [u8; 32],
-        size: usize,
-    },
+struct Raw {
+    bytes: Vec<u8>,
+    /// Its name on the disk already, if it is larger than what a row holds.
+    blob: Option<[u8; 32]>,
+}
+
+/// Is given each mail once it is kept, in the order of acceptance; says whether it took it.
+type Watcher = Box<dyn Fn(JournalEntry) -> bool + Send + Sync>;
+
+/// Whom the writer tells of mail that was kept.
+#[derive(Default)]
+pub(super) struct Arrivals {
+    pub(super) bell: Arc<Signal>,
+    watcher: RwLock<Option<Watcher>>,
 }
 
 impl Store {
     /// Keeps a mail. When this returns an id, 250 is the truth. The wait does not block the runtime's threads.
     pub async fn accept(&self, envelope: Envelope, raw: Vec<u8>) -> Result<JournalId, AcceptError> {
         let began = Instant::now();
+        let entrance = envelope.entrance.name.clone();
         let raw = if raw.len() > INLINE_BYTES {
             let store = self.clone();
-            tokio::task::spawn_blocking(move || store.put_large(&raw))
+            tokio::task::spawn_blocking(move || store.put_if_large(raw))
                 .await
                 .map_err(|error| AcceptError::Storage(error.to_string()))??
         } else {
-            Raw::Inline(raw)
+            Raw { bytes: raw, blob: None }
         };
-        let answer = self.queue_mail(&envelope, raw, None)?;
-        accepted(answer.await)
-            .inspect(|_| telemetry::message_accepted(&envelope.entrance.name, began.elapsed()))
+        let answer = self.queue_mail(envelope, raw, None)?;
+        accepted(answer.await).inspect(|_| telemetry::message_accepted(&entrance, began.elapsed()))
     }
 
     /// The same for callers that are not on a runtime.
     pub fn accept_blocking(&self, envelope: &Envelope, raw: Vec<u8>) -> Result<JournalId, AcceptError> {
         let began = Instant::now();
-        let raw = if raw.len() > INLINE_BYTES { self.put_large(&raw)? } else { Raw::Inline(raw) };
-        accepted(self.queue_mail(envelope, raw, None)?.blocking_recv())
+        let raw = self.put_if_large(raw)?;
+        accepted(self.queue_mail(envelope.clone(), raw, None)?.blocking_recv())
             .inspect(|_| telemetry::message_accepted(&envelope.entrance.name, began.elapsed()))
     }
 
@@ -91,8 +99,8 @@ impl Store {
         raw: Vec<u8>,
     ) -> Result<JournalId, AcceptError> {
         let began = Instant::now();
-        let raw = if raw.len() > INLINE_BYTES { self.put_large(&raw)? } else { Raw::Inline(raw) };
-        accepted(self.queue_mail(envelope, raw, Some(name.to_owned()))?.blocking_recv())
+        let raw = self.put_if_large(raw)?;
+        accepted(self.queue_mail(envelope.clone(), raw, Some(name.to_owned()))?.blocking_recv())
             .inspect(|_| telemetry::message_accepted(&envelope.entrance.name, began.elapsed()))
     }
 
@@ -153,39 +161,81 @@ impl Store {
         self.write(Priority::Other, move |tx| count_attempt(tx, id, now)).map_err(WriteError::flatten)
     }
 
-    fn put_large(&self, raw: &[u8]) -> Result<Raw, AcceptError> {
-        let sha = self.put_blob(raw)?;
-        Ok(Raw::Blob { sha, size: raw.len() })
+    /// Hands each mail that is kept from now on to `watcher`, with its bytes; whoever is not there in time, or says no, finds
+    /// it among [`Store::pending_after`]. Where no watcher takes it, the bell of [`Store::subscribe`] rings. The watcher is
+    /// called on the writer thread: it must be quick.
+    pub fn watch_mail(&self, watcher: impl Fn(JournalEntry) -> bool + Send + Sync + 'static) {
+        self.0.arrivals.set_watcher(Some(Box::new(watcher)));
+    }
+
+    /// Nobody is handed mail any more.
+    pub fn unwatch_mail(&self) {
+        self.0.arrivals.set_watcher(None);
+    }
+
+    fn put_if_large(&self, bytes: Vec<u8>) -> Result<Raw, AcceptError> {
+        let blob = if bytes.len() > INLINE_BYTES { Some(self.put_blob(&bytes)?) } else { None };
+        Ok(Raw { bytes, blob })
     }
 
     fn queue_mail(
         &self,
-        envelope: &Envelope,
+        envelope: Envelope,
         raw: Raw,
         spooled: Option<String>,
     ) -> Result<Answer<JournalId, rusqlite::Error>, AcceptError> {
         let json =
-            serde_json::to_string(envelope).map_err(|error| AcceptError::Storage(error.to_string()))?;
+            serde_json::to_string(&envelope).map_err(|error| AcceptError::Storage(error.to_string()))?;
         let at = envelope.accepted_at;
         let sequences = self.sequences()?;
-        let signal = self.subscribe();
-        Ok(self.writer()?.queue().try_submit(
+        let arrivals = Arc::clone(&self.0.arrivals);
+        let (reply, answer) = oneshot::channel();
+        self.writer()?.queue().try_submit(
             Priority::Journal,
             move |tx| {
-                let Some(name) = spooled else {
-                    let id = sequences.journal();
-                    return insert(tx, id, &json, at, &raw).map(|()| id);
-                };
-                if let Some(before) = taken_in(tx, &name)? {
-                    return Ok(before);
+                if let Some(name) = &spooled
+                    && let Some(before) = taken_in(tx, name)?
+                {
+                    return Ok((before, None));
                 }
                 let id = sequences.journal();
                 insert(tx, id, &json, at, &raw)?;
-                tx.execute("INSERT INTO spooled (name, journal) VALUES (?1, ?2)", (name, id.0))?;
-                Ok(id)
+                if let Some(name) = spooled {
+                    tx.execute("INSERT INTO spooled (name, journal) VALUES (?1, ?2)", (name, id.0))?;
+                }
+                Ok((id, Some(raw.bytes)))
             },
-            move |_| signal.ring(),
-        ))
+            move |kept: Outcome<(JournalId, Option<Vec<u8>>), rusqlite::Error>| {
+                let kept = kept.map(|(id, new)| {
+                    if let Some(raw) = new {
+                        arrivals.announce(JournalEntry { id, envelope, raw, fate: Fate::Pending, attempts: 0 });
+                    }
+                    id
+                });
+                // Whoever asked may be gone; the mail is kept all the same.
+                let _ = reply.send(kept);
+            },
+        );
+        Ok(answer)
+    }
+}
+
+impl Arrivals {
+    fn set_watcher(&self, watcher: Option<Watcher>) {
+        *self.watcher.write().unwrap_or_else(PoisonError::into_inner) = watcher;
+    }
+
+    fn announce(&self, entry: JournalEntry) {
+        let watcher = self.watcher.read().unwrap_or_else(PoisonError::into_inner);
+        if !watcher.as_ref().is_some_and(|takes| takes(entry)) {
+            self.bell.ring();
+        }
+    }
+}
+
+impl std::fmt::Debug for Arrivals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Arrivals").field("bell", &self.bell).finish_non_exhaustive()
     }
 }
 
@@ -220,20 +270,17 @@ fn insert(
     at: Timestamp,
     raw: &Raw,
 ) -> rusqlite::Result<()> {
-    let (size, blob) = match raw {
-        Raw::Inline(bytes) => (bytes.len(), None),
-        Raw::Blob { sha, size } => (*size, Some(sha)),
-    };
+    let size = raw.bytes.len();
     tx.prepare_cached(
         "INSERT INTO journal (id, accepted_at, envelope, size, blob, state) VALUES (?1, ?2, ?3, ?4, ?5, 'pending')",
     )?
-    .execute((id.0, at.0, envelope, size as i64, blob))?;
-    match raw {
-        Raw::Inline(bytes) => tx
+    .execute((id.0, at.0, envelope, size as i64, raw.blob))?;
+    match &raw.blob {
+        None => tx
             .prepare_cached("INSERT INTO journal_raw (journal, bytes) VALUES (?1, ?2)")?
-            .execute((id.0, bytes))
+            .execute((id.0, &raw.bytes))
             .map(drop),
-        Raw::Blob { sha, size } => record_blob(tx, sha, *size as u64, at),
+        Some(sha) => record_blob(tx, sha, size as u64, at),
     }
 }
 

@@ -66,6 +66,7 @@ use rusqlite::wal::CheckpointMode;
 use self::blobs::Blobs;
 use self::checkpoint::{Checkpointer, WalKeeper, WalPages};
 use self::inwork::InWork;
+use self::journal::Arrivals;
 use self::readers::Readers;
 use self::sequences::Sequences;
 use self::writer::{Setup, Writer};
@@ -118,7 +119,7 @@ struct Inner {
     keys: Mutex<KeyFile>,
     blobs: Blobs,
     readers: Arc<Readers>,
-    pending: Arc<Signal>,
+    arrivals: Arc<Arrivals>,
     recovered: Recovered,
     /// Agents, groups and organizations as last read.
     directory: Mutex<Option<Arc<Directory>>>,
@@ -195,7 +196,7 @@ impl Store {
             keys: Mutex::new(opened.keys),
             blobs,
             readers,
-            pending: Arc::default(),
+            arrivals: Arc::default(),
             recovered,
             directory: Mutex::default(),
             turns: RwLock::default(),
@@ -212,7 +213,7 @@ impl Store {
             keys: Mutex::new(keys),
             blobs: Blobs::new(dir, Durability::Full),
             readers: Arc::new(Readers::new(dir)),
-            pending: Arc::default(),
+            arrivals: Arc::default(),
             recovered: Recovered::default(),
             directory: Mutex::default(),
             turns: RwLock::default(),
@@ -270,7 +271,11 @@ impl Store {
         E: Send + 'static,
         J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
-        let answer = self.writer().map_err(WriteError::Store)?.queue().try_submit(priority, job, |_| {});
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.writer().map_err(WriteError::Store)?.queue().try_submit(priority, job, move |outcome| {
+            // Whoever asked may be gone; the job is done all the same.
+            let _ = reply.send(outcome);
+        });
         answer.await.unwrap_or(Err(WriteError::Store(StoreError::Closed)))
     }
 
@@ -284,15 +289,15 @@ impl Store {
         Ok(FreshIds::new(self.sequences()?))
     }
 
-    /// Rings after each mail that was accepted.
+    /// Rings after each mail that was accepted and that no watcher took ([`Store::watch_mail`]).
     #[must_use]
     pub fn subscribe(&self) -> Arc<Signal> {
-        Arc::clone(&self.0.pending)
+        Arc::clone(&self.0.arrivals.bell)
     }
 
     /// Holds a mail against the process: if it dies before the guard, the mail has one more attempt at the next start.
-    pub fn in_work(&self, decider: usize, id: JournalId) -> Result<InWorkGuard<'_>, StoreError> {
-        Ok(self.write_side()?.inwork.begin(decider, id))
+    pub fn in_work(&self, id: JournalId) -> Result<InWorkGuard, StoreError> {
+        Ok(self.write_side()?.inwork.begin(id))
     }
 
     /// Keeps bytes as a file; returns their SHA-256 when they are on the disk. The job that refers to them notes

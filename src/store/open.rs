@@ -159,6 +159,8 @@ fn configure(conn: &Connection, durability: Durability) -> Result<(), OpenError>
     }
     conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // What a job may have to undo is kept in memory, not in a file.
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
     // Negative: KiB. The writer alone gets a cache worth the name.
     conn.pragma_update(None, "cache_size", -16_000)?;
     keep_statements(conn)?;

@@ -68,24 +68,43 @@ impl JobQueue {
         J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
         A: FnOnce(&T) + Send + 'static,
     {
-        let (work, answer) = pack(job, after);
+        let (reply, answer) = oneshot::channel();
+        self.submit_told(priority, job, move |outcome: Outcome<T, E>| {
+            if let Ok(value) = &outcome {
+                told(|| after(value));
+            }
+            // Whoever asked may be gone; the job is done all the same.
+            let _ = reply.send(outcome);
+        });
+        answer
+    }
+
+    /// Queues a job; waits while the queue is full. `tell` is called on the writer thread once it is known what became of the
+    /// job. It must be quick.
+    pub(super) fn submit_told<T, E, J, A>(&self, priority: Priority, job: J, tell: A)
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        A: FnOnce(Outcome<T, E>) + Send + 'static,
+    {
+        let work = pack(job, tell);
         let mut waiting = lock(&self.waiting);
         while waiting.stopped.is_none() && waiting.is_full(priority) {
             waiting = self.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         self.push(waiting, priority, work);
-        answer
     }
 
-    /// Queues a job; answers [`StoreError::Busy`] if the queue is full, so that no thread of an async runtime waits.
-    pub(super) fn try_submit<T, E, J, A>(&self, priority: Priority, job: J, after: A) -> Answer<T, E>
+    /// Queues a job; tells of [`StoreError::Busy`] if the queue is full, so that no thread of an async runtime waits.
+    pub(super) fn try_submit<T, E, J, A>(&self, priority: Priority, job: J, tell: A)
     where
         T: Send + 'static,
         E: Send + 'static,
         J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
-        A: FnOnce(&T) + Send + 'static,
+        A: FnOnce(Outcome<T, E>) + Send + 'static,
     {
-        let (work, answer) = pack(job, after);
+        let work = pack(job, tell);
         let waiting = lock(&self.waiting);
         if waiting.is_full(priority) {
             drop(waiting);
@@ -93,7 +112,6 @@ impl JobQueue {
         } else {
             self.push(waiting, priority, work);
         }
-        answer
     }
 
     pub(super) fn begin_data(self: &Arc<Self>) -> DataGuard {
@@ -197,15 +215,14 @@ pub(super) fn refuse(work: Work, why: &StoreError) {
 }
 
 /// Hides the types of a job, and catches its panics.
-fn pack<T, E, J, A>(job: J, after: A) -> (Work, Answer<T, E>)
+fn pack<T, E, J, A>(job: J, tell: A) -> Work
 where
     T: Send + 'static,
     E: Send + 'static,
     J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
-    A: FnOnce(&T) + Send + 'static,
+    A: FnOnce(Outcome<T, E>) + Send + 'static,
 {
-    let (reply, answer) = oneshot::channel();
-    let work: Work = Box::new(move |tx| {
+    Box::new(move |tx| {
         let outcome = tx.map_err(WriteError::Store).and_then(|tx| {
             catch_unwind(AssertUnwindSafe(|| job(tx)))
                 .map_err(|panic| WriteError::Store(StoreError::Panicked(panic_text(&*panic))))?
@@ -215,17 +232,17 @@ where
             keep: outcome.is_ok(),
             answer: Box::new(move |group| {
                 let outcome = outcome.and_then(|value| group.map(|()| value).map_err(WriteError::Store));
-                if let Ok(value) = &outcome
-                    && catch_unwind(AssertUnwindSafe(|| after(value))).is_err()
-                {
-                    telemetry::store_trouble("telling others of a commit", "the code panicked");
-                }
-                // Whoever asked may be gone; the job is done all the same.
-                let _ = reply.send(outcome);
+                told(|| tell(outcome));
             }),
         }
-    });
-    (work, answer)
+    })
+}
+
+/// Whoever is told of a commit must not take the writer down.
+fn told(tell: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(tell)).is_err() {
+        telemetry::store_trouble("telling others of a commit", "the code panicked");
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

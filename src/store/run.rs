@@ -110,6 +110,36 @@ impl Store {
         }))
     }
 
+    /// As [`Store::run`], once, and without waiting for the commit: `tell` is called on the writer thread with what became of
+    /// the plan, and with what `make` answered. It must be quick.
+    ///
+    /// # Errors
+    /// If the database cannot be read or `make` fails; then `tell` is not called.
+    pub fn run_told<T: Send + 'static>(
+        &self,
+        lookup: &Lookup,
+        now: Timestamp,
+        make: impl FnOnce(&Snapshot, &mut dyn Fresh) -> Result<(Plan, T), RunError>,
+        tell: impl FnOnce(Result<Result<(), Conflict>, StoreError>, T) + Send + 'static,
+    ) -> Result<(), RunError> {
+        // Whoever works alone meets no more than the plans that are queued already.
+        let _beside = self.0.turns.read().unwrap_or_else(PoisonError::into_inner);
+        let began = Instant::now();
+        let snapshot = self.snapshot(lookup)?;
+        telemetry::stage(Stage::Read, began.elapsed());
+        let (plan, answer) = make(&snapshot, &mut self.fresh()?)?;
+        let began = Instant::now();
+        self.writer()?.queue().submit_told(
+            Priority::Other,
+            move |tx| commit::apply(tx, &plan, now),
+            move |committed| {
+                telemetry::stage(Stage::Commit, began.elapsed());
+                tell(committed.map_err(WriteError::flatten), answer);
+            },
+        );
+        Ok(())
+    }
+
     /// A question to the database, as of one instant.
     ///
     /// # Errors
@@ -126,10 +156,7 @@ impl Store {
         &self,
         job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.write(Priority::Other, move |tx| job(tx)).map_err(|error| match error {
-            WriteError::Job(error) => failed(error),
-            WriteError::Store(error) => error,
-        })
+        self.write(Priority::Other, move |tx| job(tx)).map_err(WriteError::flatten)
     }
 
     /// Commits a plan, or answers which of its preconditions does not hold.
