@@ -16,22 +16,23 @@ use crate::domain::ids::JournalId;
 use crate::domain::mail::InboundMessage;
 use crate::domain::snapshot::JournalEntry;
 use crate::domain::time::Timestamp;
-use crate::intake;
 use crate::message;
 use crate::store::commit::Conflict;
 use crate::store::{InWorkGuard, RunError, StoreError};
-use crate::telemetry;
+use crate::telemetry::{self, Stage};
 
 use super::Pipeline;
 use super::report::MailReport;
-use super::scheduler::{Scheduler, Ties, Turn};
+use super::scheduler::{Scheduler, Task, Ties, Turn};
 
 /// How long nothing is tried again after trouble with the store, and how long the trouble counts as the same.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(500);
 const SAME_TROUBLE: Duration = Duration::from_millis(50);
 
-/// What a decider does with one row. Until the guard is dropped the row is in work.
-pub(super) type Decide = fn(&Decider, JournalId, InWorkGuard) -> Result<(), Undecided>;
+/// What a decider does first with a row: reads it. Until the guard is dropped the row is in work.
+pub(super) type Read = fn(&Decider, JournalId, InWorkGuard) -> Result<(), Undecided>;
+
+pub(super) type MailScheduler = Scheduler<Box<Parsed>>;
 
 /// Why a decider leaves a row as it is.
 #[derive(Debug)]
@@ -51,17 +52,24 @@ impl<E: Into<RunError>> From<E> for Undecided {
 #[derive(Clone, Debug)]
 pub(super) struct Decider {
     pub(super) pipeline: Pipeline,
-    pub(super) scheduler: Arc<Scheduler>,
+    pub(super) scheduler: Arc<MailScheduler>,
     pub(super) settled: Sender<Settled>,
+}
+
+/// A mail in work that was read.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    mail: Arc<Mail>,
+    in_work: InWorkGuard,
+    began: Instant,
+    read: Instant,
 }
 
 /// A decided mail whose commit has ended.
 #[derive(Debug)]
 pub(super) struct Settled {
-    mail: Arc<Mail>,
-    in_work: InWorkGuard,
+    parsed: Box<Parsed>,
     report: MailReport,
-    began: Instant,
     committed: Result<Result<(), Conflict>, StoreError>,
 }
 
@@ -73,58 +81,75 @@ struct Mail {
 
 impl Decider {
     /// Takes up mail until the scheduler stops.
-    pub(super) fn work(&self, decide: Decide) {
-        while let Some(row) = self.scheduler.take() {
-            let ended = catch_unwind(AssertUnwindSafe(|| {
-                let in_work = self.pipeline.store.in_work(row)?;
-                decide(self, row, in_work)
+    pub(super) fn work(&self, read: Read) {
+        while let Some(task) = self.scheduler.take() {
+            let row = match &task {
+                Task::Read(row) | Task::Resume(row, _) => *row,
+            };
+            let ended = catch_unwind(AssertUnwindSafe(|| match task {
+                Task::Read(row) => read(self, row, self.pipeline.store.in_work(row)?),
+                Task::Resume(_, parsed) => self.decide(parsed),
             }));
-            if !matches!(ended, Ok(Ok(()))) {
-                let trouble = conclude(&self.pipeline, &self.scheduler, row, ended);
-                if trouble {
-                    std::thread::sleep(TROUBLE_PAUSE);
-                }
+            if !matches!(ended, Ok(Ok(()))) && conclude(&self.pipeline, &self.scheduler, row, ended) {
+                std::thread::sleep(TROUBLE_PAUSE);
             }
             self.scheduler.rest();
         }
     }
+
+    /// Decides a mail and hands its plan over, or shelves it until its turn comes.
+    fn decide(&self, parsed: Box<Parsed>) -> Result<(), Undecided> {
+        let Self { pipeline, scheduler, settled } = self;
+        let mail = Arc::clone(&parsed.mail);
+        let Mail { entry, message } = &*mail;
+        let account = pipeline.account();
+        let case = pipeline.case(entry, message, None, &account, Some(scheduler))?;
+        let tickets = || pipeline.store.tickets_named(case.prepared.claims());
+        let times = (entry.envelope.accepted_at, pipeline.clock.now());
+        match scheduler.turn(entry.id, || Ties::of(message), times, tickets)? {
+            Turn::Now => telemetry::stage(Stage::Wait, parsed.read.elapsed()),
+            Turn::Later => {
+                scheduler.shelve(entry.id, parsed);
+                return Ok(());
+            }
+            Turn::Parked(until) => return Err(Undecided::Parked(until)),
+        }
+        let settled = settled.clone();
+        pipeline.store.run_told(
+            &case.prepared.lookup(),
+            case.now,
+            |snapshot, fresh| case.draft(snapshot, fresh),
+            move |committed, report| {
+                // The settler outlives every commit.
+                let _ = settled.send(Settled { parsed, report, committed });
+            },
+        )?;
+        Ok(())
+    }
 }
 
-/// One row, from reading it to the hand-over of its plan. An error is trouble with the store: the row is tried again, unblamed.
-pub(super) fn decide(decider: &Decider, row: JournalId, in_work: InWorkGuard) -> Result<(), Undecided> {
-    let Decider { pipeline, scheduler, settled } = decider;
+/// Reads a row and decides it. An error is trouble with the store: the row is tried again, unblamed.
+pub(super) fn read(decider: &Decider, row: JournalId, in_work: InWorkGuard) -> Result<(), Undecided> {
     let began = Instant::now();
-    let entry = match scheduler.entry(row) {
+    let entry = match decider.scheduler.entry(row) {
         Some(handed_over) => Some(handed_over),
-        None => pipeline.store.entry(row)?.filter(|entry| entry.fate == Fate::Pending),
+        None => decider.pipeline.store.entry(row)?.filter(|entry| entry.fate == Fate::Pending),
     };
     let Some(entry) = entry else {
         in_work.settled();
-        scheduler.finish(row);
+        decider.scheduler.finish(row);
         return Ok(());
     };
     let message = super::parse(&entry.raw);
     let mail = Arc::new(Mail { entry, message });
-    let Mail { entry, message } = &*mail;
-    let wait = |prepared: &intake::Prepared<'_>| {
-        let tickets = || pipeline.store.tickets_named(prepared.claims());
-        let times = (entry.envelope.accepted_at, pipeline.clock.now());
-        match scheduler.wait_for_turn(row, Ties::of(message), times, tickets)? {
-            Turn::Now => Ok(()),
-            Turn::Parked(until) => Err(Undecided::Parked(until)),
-        }
-    };
-    let (settled, kept) = (settled.clone(), Arc::clone(&mail));
-    pipeline.decide_told(entry, message, scheduler, wait, move |committed, report| {
-        // The settler outlives every commit.
-        let _ = settled.send(Settled { mail: kept, in_work, report, began, committed });
-    })
+    decider.decide(Box::new(Parsed { mail, in_work, began, read: Instant::now() }))
 }
 
 /// Ends what the deciders began, until none of them is left.
-pub(super) fn settle(pipeline: &Pipeline, scheduler: &Scheduler, settled: &Receiver<Settled>) {
+pub(super) fn settle(pipeline: &Pipeline, scheduler: &MailScheduler, settled: &Receiver<Settled>) {
     let mut last_trouble: Option<Instant> = None;
-    for Settled { mail, in_work, report, began, committed } in settled {
+    for Settled { parsed, report, committed } in settled {
+        let Parsed { mail, in_work, began, .. } = *parsed;
         let Mail { entry, message } = &*mail;
         let ended = match committed {
             Ok(Ok(())) => {
@@ -135,7 +160,7 @@ pub(super) fn settle(pipeline: &Pipeline, scheduler: &Scheduler, settled: &Recei
             }
             // What it relied on has changed: again, and this time until it is done.
             Ok(Err(_)) => catch_unwind(AssertUnwindSafe(|| {
-                pipeline.decide_message(entry, message, None, |_| Ok::<_, RunError>(()))?;
+                pipeline.decide_message(entry, message, None)?;
                 in_work.settled();
                 Ok(())
             })),
@@ -153,7 +178,7 @@ pub(super) fn settle(pipeline: &Pipeline, scheduler: &Scheduler, settled: &Recei
 /// Tells the scheduler how the work on a row ended; answers whether the store is in trouble.
 fn conclude(
     pipeline: &Pipeline,
-    scheduler: &Scheduler,
+    scheduler: &MailScheduler,
     row: JournalId,
     ended: std::thread::Result<Result<(), Undecided>>,
 ) -> bool {
@@ -174,7 +199,7 @@ fn conclude(
 }
 
 /// What was accepted cannot be read any more. It is kept as it is, failed, for a person to look into.
-fn give_up(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId, what: &str) {
+fn give_up(pipeline: &Pipeline, scheduler: &MailScheduler, row: JournalId, what: &str) {
     telemetry::message_failed(row, 1, what);
     match pipeline.store.mark_failed(row, what.to_owned(), pipeline.clock.now()) {
         Ok(()) => scheduler.fail(row, ties_of_head(pipeline, row)),
@@ -186,7 +211,7 @@ fn give_up(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId, what: &st
 }
 
 /// The poison rule: an unclean end counts; the third is the last.
-fn blame(pipeline: &Pipeline, scheduler: &Scheduler, row: JournalId, panic: &str) {
+fn blame(pipeline: &Pipeline, scheduler: &MailScheduler, row: JournalId, panic: &str) {
     let attempts = pipeline.store.entry(row).ok().flatten().map_or(0, |entry| entry.attempts);
     telemetry::message_failed(row, attempts + 1, &format!("panicked: {panic}"));
     match pipeline.store.add_attempt(row, pipeline.clock.now()) {

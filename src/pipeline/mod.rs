@@ -29,15 +29,14 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::{KeyRing, KeyState, TokenKey};
 use crate::intake::{self, Outcome, Policy, Prepared};
 use crate::message;
-use crate::store::commit::Conflict;
-use crate::store::{self, KeyFile, RunError, Store, StoreError};
+use crate::store::{self, KeyFile, RunError, Store};
 use crate::telemetry::{self, Stage};
 use crate::update;
 
 pub use operator::Undone;
 use pressure::Pressure;
 use report::MailReport;
-use scheduler::Scheduler;
+use decider::MailScheduler;
 
 /// The account's policy and secrets, loaded once at start.
 #[derive(Clone, Debug)]
@@ -119,49 +118,26 @@ impl Pipeline {
         recovers: Option<SuspendedId>,
     ) -> Result<MailReport, RunError> {
         let message = parse(&entry.raw);
-        self.decide_message(entry, &message, recovers, |_| Ok::<_, RunError>(()))
+        self.decide_message(entry, &message, recovers)
     }
 
-    /// As [`Pipeline::decide`], with the mail parsed before; `wait` is called before the store is asked.
+    /// As [`Pipeline::decide`], with the mail parsed before.
     ///
     /// # Errors
-    /// As there, and those of `wait`.
-    fn decide_message<E: From<RunError>>(
+    /// As there.
+    fn decide_message(
         &self,
         entry: &JournalEntry,
         message: &InboundMessage,
         recovers: Option<SuspendedId>,
-        wait: impl FnOnce(&intake::Prepared<'_>) -> Result<(), E>,
-    ) -> Result<MailReport, E> {
+    ) -> Result<MailReport, RunError> {
         let started = Instant::now();
         let account = self.account();
         let case = self.case(entry, message, recovers, &account, None)?;
-        wait(&case.prepared)?;
         let lookup = case.prepared.lookup();
         let report = self.store.run(&lookup, case.now, |snapshot, fresh| case.draft(snapshot, fresh))?;
         self.tell(&report, message, started.elapsed());
         Ok(report)
-    }
-
-    /// As [`Pipeline::decide_message`], without waiting for the commit: `tell` is called on the writer thread with what became
-    /// of it, and with what is to be reported if it is kept. It must be quick.
-    ///
-    /// # Errors
-    /// As there; then `tell` is not called.
-    fn decide_told<E: From<RunError>>(
-        &self,
-        entry: &JournalEntry,
-        message: &InboundMessage,
-        scheduler: &Scheduler,
-        wait: impl FnOnce(&intake::Prepared<'_>) -> Result<(), E>,
-        tell: impl FnOnce(Result<Result<(), Conflict>, StoreError>, MailReport) + Send + 'static,
-    ) -> Result<(), E> {
-        let account = self.account();
-        let case = self.case(entry, message, None, &account, Some(scheduler))?;
-        wait(&case.prepared)?;
-        let lookup = case.prepared.lookup();
-        self.store.run_told(&lookup, case.now, |snapshot, fresh| case.draft(snapshot, fresh), tell)?;
-        Ok(())
     }
 
     fn case<'a>(
@@ -170,7 +146,7 @@ impl Pipeline {
         message: &'a InboundMessage,
         recovers: Option<SuspendedId>,
         account: &'a Account,
-        scheduler: Option<&'a Scheduler>,
+        scheduler: Option<&'a MailScheduler>,
     ) -> Result<Case<'a>, RunError> {
         let prepared = intake::prepare(entry.id, message, &entry.envelope, recovers, &account.policy());
         let prepared = prepared_with_salts(&self.store, prepared, &account.policy())?;
@@ -309,7 +285,7 @@ struct AttachmentKeeper<'a> {
     store: &'a Store,
     message: &'a InboundMessage,
     /// Whom to tell of the wait for the disk.
-    scheduler: Option<&'a Scheduler>,
+    scheduler: Option<&'a MailScheduler>,
     kept: Cell<bool>,
 }
 

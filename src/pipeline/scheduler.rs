@@ -6,8 +6,8 @@
 //! Which tickets a mail is about is only partly known: a Message-ID may be that of a mail not yet decided. So a mail that
 //! belongs to the conversation of an earlier one takes over what that one is about.
 //!
-//! A mail that refers to a failed one gives it some time to be mended, and is parked: no decider is held up by it, and
-//! no mail but those that are tied to it.
+//! A mail that refers to a failed one gives it some time to be mended, and is parked. One whose turn has not come is shelved, as
+//! far as it was read. No decider is held up by either, and no mail but those that are tied to it.
 //!
 //! **Invariant:** a row waits for earlier rows only, so the earliest row in work waits for nobody: there is no deadlock.
 //! **Invariant:** a parked row waits until a moment that was known when it was parked, at the latest.
@@ -28,7 +28,7 @@ const MAX_IN_WORK: u64 = 64 << 20;
 const LARGE: u64 = 256 << 10;
 
 /// Mails in work at once, those included whose commit is awaited.
-const MAX_MAILS: usize = 32;
+const MAX_MAILS: usize = 64;
 
 /// Bytes of waiting mails that are kept in memory; others are read from the store when their turn comes.
 const MAX_BYTES: usize = 8 << 20;
@@ -88,8 +88,19 @@ impl Ties {
 #[must_use]
 pub enum Turn {
     Now,
+    /// When an earlier row has moved: shelve it until then.
+    Later,
     /// Not before this moment, unless what it waits for is settled earlier. It comes up again by itself.
     Parked(Timestamp),
+}
+
+/// What there is to do about a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task<M> {
+    /// It was not read yet.
+    Read(JournalId),
+    /// It was shelved, and its turn may have come.
+    Resume(JournalId, M),
 }
 
 #[derive(Debug)]
@@ -98,14 +109,18 @@ struct Parked {
     until: Timestamp,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+struct State<M> {
     waiting: VecDeque<JournalId>,
     /// Rows in work; the ties are unknown until the row is parsed.
     in_work: BTreeMap<JournalId, Option<Ties>>,
     /// Rows that were given up, even while a person has them tried again.
     failed: BTreeMap<JournalId, Ties>,
     parked: BTreeMap<JournalId, Parked>,
+    /// Rows in work whose turn has not come, as far as they were read.
+    shelf: BTreeMap<JournalId, M>,
+    /// The earlier rows that those whose ties are known wait for.
+    waits: BTreeMap<JournalId, Vec<JournalId>>,
     /// What rows are about that were in work before and are to be tried again: later ones do not overtake them.
     again: BTreeMap<JournalId, Ties>,
     /// The sizes of large mails.
@@ -118,9 +133,9 @@ struct State {
     caught_up: bool,
     /// Counts the mails that were not taken when they were handed over: they are to be found in the store.
     missed: u64,
-    /// Deciders that are at work, less those that wait for rows in work or for the disk.
+    /// Deciders that are at work, less those that wait for the disk.
     busy: usize,
-    /// Threads that wait for a row to take.
+    /// Threads that wait for something to do.
     idle: usize,
     /// Threads that wait for rows in work.
     watching: usize,
@@ -132,7 +147,53 @@ struct State {
     stopping: bool,
 }
 
-impl State {
+impl<M> State<M> {
+    fn new(suspects: impl IntoIterator<Item = JournalId>) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            in_work: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            shelf: BTreeMap::new(),
+            waits: BTreeMap::new(),
+            again: BTreeMap::new(),
+            large: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            bytes: 0,
+            caught_up: false,
+            missed: 0,
+            busy: 0,
+            idle: 0,
+            watching: 0,
+            suspects: suspects.into_iter().collect(),
+            newest: 0,
+            stopping: false,
+        }
+    }
+
+    /// Whether an earlier row may turn out to be one that this row is tied to.
+    fn may_be_tied(&self, row: JournalId) -> bool {
+        self.in_work.range(..row).any(|(_, earlier)| earlier.is_none())
+    }
+
+    fn waits(&self, row: JournalId) -> bool {
+        match self.waits.get(&row) {
+            Some(earlier) => earlier.iter().any(|earlier| self.in_work.contains_key(earlier)),
+            None => self.may_be_tied(row),
+        }
+    }
+
+    /// The first shelved row whose turn may have come.
+    fn first_ready(&self) -> Option<JournalId> {
+        self.shelf.keys().copied().find(|row| !self.waits(*row))
+    }
+
+    /// A row that is not in work any more.
+    fn leave(&mut self, row: JournalId) -> Option<Ties> {
+        self.waits.remove(&row);
+        self.in_work.remove(&row).flatten()
+    }
+
     fn earlier_than(&self, row: JournalId) -> Vec<JournalId> {
         self.in_work.range(..row).map(|(id, _)| *id).collect()
     }
@@ -150,6 +211,22 @@ impl State {
         let parked = self.parked.range(..row).filter(|(_, parked)| ties.is_tied_to(&parked.ties));
         let graces = grace.filter(|_| failed()).into_iter().chain(again.then(|| now.plus(GRACE)));
         graces.chain(parked.map(|(_, parked)| parked.until)).max()
+    }
+
+    /// The earlier rows in work that the row must wait for. It takes over what the conversation is about.
+    fn tie(&self, row: JournalId, ties: &mut Ties) -> Vec<JournalId> {
+        let mut waits_for = Vec::new();
+        for (earlier, its) in self.in_work.range(..row) {
+            let Some(its) = its else { continue };
+            if ties.shares_conversation_with(its) {
+                ties.thread.extend(its.thread.iter().cloned());
+                ties.tickets.extend(&its.tickets);
+                waits_for.push(*earlier);
+            } else if ties.shares_people_with(its) {
+                waits_for.push(*earlier);
+            }
+        }
+        waits_for
     }
 
     /// Queues a row behind all others; one that was queued before is left out.
@@ -177,59 +254,51 @@ impl State {
 }
 
 #[derive(Debug)]
-pub struct Scheduler {
+pub struct Scheduler<M> {
     /// How many deciders may be at work: more threads than that would only take turns on the same cores. Those that wait for
-    /// rows in work or for the disk do not count.
+    /// the disk do not count.
     seats: usize,
-    state: Mutex<State>,
-    /// A row may be there to take.
+    state: Mutex<State<M>>,
+    /// There may be something to do.
     arrived: Condvar,
-    /// A row in work was settled, parsed or parked.
+    /// A row in work was settled or parked.
     moved: Condvar,
 }
 
-impl Scheduler {
+impl<M> Scheduler<M> {
+    /// `M` is a mail as far as a decider has read it.
     #[must_use]
     pub fn new(seats: usize, suspects: impl IntoIterator<Item = JournalId>) -> Self {
-        let state = State { suspects: suspects.into_iter().collect(), ..State::default() };
+        let state = State::new(suspects);
         Self { seats, state: Mutex::new(state), arrived: Condvar::default(), moved: Condvar::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<M>> {
         // A worker that panicked held the lock only to move ids about: the state is sound.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait_for_a_row<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn wait_for_a_row<'a>(&self, mut state: MutexGuard<'a, State<M>>) -> MutexGuard<'a, State<M>> {
         state.idle += 1;
         let mut state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         state.idle -= 1;
         state
     }
 
-    fn wait_for_a_move<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn wait_for_a_move<'a>(&self, mut state: MutexGuard<'a, State<M>>) -> MutexGuard<'a, State<M>> {
         state.watching += 1;
         let mut state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
         state.watching -= 1;
         state
     }
 
-    /// The same for a decider at work; another may work meanwhile.
-    fn wait_aside<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        state.busy = state.busy.saturating_sub(1);
-        if state.idle > 0 && !state.waiting.is_empty() {
-            self.arrived.notify_one();
-        }
-        let mut state = self.wait_for_a_move(state);
-        state.busy += 1;
-        state
-    }
-
     /// Wakes those whom a change may concern, and no more: with all threads woken for each step, waking is a good part of the
     /// work.
-    fn tell(&self, state: MutexGuard<'_, State>) {
-        let free = self.seats.saturating_sub(state.busy);
-        let (watching, wanted) = (state.watching > 0, state.idle.min(state.waiting.len()).min(free));
+    fn tell(&self, state: MutexGuard<'_, State<M>>) {
+        let watching = state.watching > 0;
+        let could_work = state.idle.min(self.seats.saturating_sub(state.busy));
+        let to_do = |state: &State<M>| usize::from(state.first_ready().is_some()) + state.waiting.len();
+        let wanted = if could_work > 0 { could_work.min(to_do(&state)) } else { 0 };
         drop(state);
         if watching {
             self.moved.notify_all();
@@ -299,7 +368,7 @@ impl Scheduler {
     /// Puts a row back that could not be decided just now.
     pub fn put_back(&self, row: JournalId, as_suspect: bool) {
         let mut state = self.lock();
-        let ties = state.in_work.remove(&row).flatten();
+        let ties = state.leave(row);
         state.again.extend(ties.map(|ties| (row, ties)));
         if as_suspect {
             state.suspects.insert(row);
@@ -320,7 +389,7 @@ impl Scheduler {
     /// Remembers a row that was given up: later ones that refer to it give it some time.
     pub fn fail(&self, row: JournalId, ties: Ties) {
         let mut state = self.lock();
-        state.in_work.remove(&row);
+        state.leave(row);
         state.suspects.remove(&row);
         state.again.remove(&row);
         state.failed.insert(row, ties);
@@ -348,19 +417,19 @@ impl Scheduler {
         self.tell(state);
     }
 
-    /// The next row, or none when the scheduler stops. Blocks. The decider is at work from then on until [`Scheduler::rest`].
-    pub fn take(&self) -> Option<JournalId> {
+    /// The next thing to do, or none when the scheduler stops. Blocks. The decider is at work from then on until
+    /// [`Scheduler::rest`].
+    pub fn take(&self) -> Option<Task<M>> {
         let mut state = self.lock();
         loop {
             if state.stopping {
                 return None;
             }
             if state.busy < self.seats
-                && let Some(row) = pick(&mut state)
+                && let Some(task) = pick(&mut state)
             {
-                state.in_work.insert(row, None);
                 state.busy += 1;
-                return Some(row);
+                return Some(task);
             }
             state = self.wait_for_a_row(state);
         }
@@ -381,68 +450,63 @@ impl Scheduler {
         waited
     }
 
-    /// Says what the row in work is about, and blocks until no earlier row in work ties it down, or parks it. `tickets`
-    /// asks the store which tickets the mail names; it is asked again if an earlier row was settled meanwhile.
+    /// Says what the row in work is about, and asks whether it may be decided: not while an earlier row in work ties it down.
+    /// `tickets` asks the store which tickets the mail names; it is asked again if an earlier row was settled meanwhile.
     ///
     /// # Errors
     /// If `tickets` cannot say.
-    pub fn wait_for_turn<E>(
+    pub fn turn<E>(
         &self,
         row: JournalId,
-        mut ties: Ties,
+        ties: impl FnOnce() -> Ties,
         (accepted_at, now): (Timestamp, Timestamp),
         tickets: impl Fn() -> Result<BTreeSet<TicketId>, E>,
     ) -> Result<Turn, E> {
-        let grace = Some(accepted_at.plus(GRACE)).filter(|grace| now < *grace);
         let mut state = self.lock();
-        loop {
-            while state.in_work.range(..row).any(|(_, earlier)| earlier.is_none()) {
-                state = self.wait_aside(state);
+        if !state.waits.contains_key(&row) {
+            let mut ties = ties();
+            loop {
+                if state.may_be_tied(row) {
+                    return Ok(Turn::Later);
+                }
+                let before = state.earlier_than(row);
+                drop(state);
+                let found = tickets()?;
+                state = self.lock();
+                if state.earlier_than(row) == before {
+                    ties.tickets.extend(found);
+                    break;
+                }
             }
-            let before = state.earlier_than(row);
-            drop(state);
-            let found = tickets()?;
-            state = self.lock();
-            if state.earlier_than(row) == before {
-                ties.tickets.extend(found);
-                break;
-            }
+            let waits = state.tie(row, &mut ties);
+            state.waits.insert(row, waits);
+            state.in_work.insert(row, Some(ties));
         }
-        let mut waits_for = Vec::new();
-        for (earlier, its) in
-            state.in_work.range(..row).filter_map(|(id, its)| its.as_ref().map(|its| (*id, its)))
-        {
-            if ties.shares_conversation_with(its) {
-                ties.thread.extend(its.thread.iter().cloned());
-                ties.tickets.extend(&its.tickets);
-                waits_for.push(earlier);
-            } else if ties.shares_people_with(its) {
-                waits_for.push(earlier);
-            }
-        }
-        state.in_work.insert(row, Some(ties.clone()));
-        if state.watching > 0 {
-            self.moved.notify_all();
-        }
-        loop {
-            // Asked again each time: what this row waited for may be parked now, or have failed.
-            if let Some(until) = state.parked_until(row, &ties, (grace, now)) {
-                state.in_work.remove(&row);
+        // Asked again each time: what this row waited for may be parked now, or have failed.
+        let grace = Some(accepted_at.plus(GRACE)).filter(|grace| now < *grace);
+        let ties = state.in_work.get(&row).cloned().flatten().unwrap_or_default();
+        let turn = match state.parked_until(row, &ties, (grace, now)) {
+            Some(until) => {
+                state.leave(row);
                 state.parked.insert(row, Parked { ties, until });
-                self.tell(state);
-                return Ok(Turn::Parked(until));
+                Turn::Parked(until)
             }
-            if !waits_for.iter().any(|earlier| state.in_work.contains_key(earlier)) {
-                return Ok(Turn::Now);
-            }
-            state = self.wait_aside(state);
-        }
+            None if state.waits(row) => Turn::Later,
+            None => Turn::Now,
+        };
+        self.tell(state);
+        Ok(turn)
+    }
+
+    /// Keeps a mail in work whose turn comes later.
+    pub fn shelve(&self, row: JournalId, mail: M) {
+        self.lock().shelf.insert(row, mail);
     }
 
     /// The row is settled.
     pub fn finish(&self, row: JournalId) {
         let mut state = self.lock();
-        state.in_work.remove(&row);
+        state.leave(row);
         state.suspects.remove(&row);
         state.large.remove(&row);
         let was_waited_for =
@@ -469,9 +533,21 @@ impl Scheduler {
     }
 }
 
+/// What to do next: a shelved row whose turn may have come, else a waiting one.
+fn pick<M>(state: &mut State<M>) -> Option<Task<M>> {
+    if let Some(row) = state.first_ready()
+        && let Some(mail) = state.shelf.remove(&row)
+    {
+        return Some(Task::Resume(row, mail));
+    }
+    let row = pick_waiting(state)?;
+    state.in_work.insert(row, None);
+    Some(Task::Read(row))
+}
+
 /// The first waiting row that may start: any, or any but a suspect while one is in work. A large one waits until there is
 /// room for it, and so do those behind it.
-fn pick(state: &mut State) -> Option<JournalId> {
+fn pick_waiting<M>(state: &mut State<M>) -> Option<JournalId> {
     if state.in_work.len() >= MAX_MAILS {
         return None;
     }

@@ -33,11 +33,11 @@ fn small(row: i64) -> Pending {
 }
 
 /// A scheduler with these rows in work, the first ones about what is said here.
-fn in_work(rows: i64, said: &[Ties]) -> Arc<Scheduler> {
-    let scheduler = Arc::new(Scheduler::new(SEATS, []));
+fn in_work(rows: i64, said: &[Ties]) -> Arc<Scheduler<()>> {
+    let scheduler = Arc::new(Scheduler::<()>::new(SEATS, []));
     scheduler.queue((1..=rows).map(small));
     for row in 1..=rows {
-        assert_eq!(scheduler.take(), Some(JournalId(row)));
+        assert_eq!(take(&scheduler), Some(row));
     }
     for (row, ties) in (1..).zip(said) {
         scheduler.lock().in_work.insert(JournalId(row), Some(ties.clone()));
@@ -45,9 +45,17 @@ fn in_work(rows: i64, said: &[Ties]) -> Arc<Scheduler> {
     scheduler
 }
 
+/// The next row to be read.
+fn take(scheduler: &Scheduler<()>) -> Option<i64> {
+    match scheduler.take()? {
+        Task::Read(row) => Some(row.0),
+        Task::Resume(row, ()) => panic!("row {row} is resumed"),
+    }
+}
+
 /// Asks for the row's turn on a thread of its own; the answer comes when it is there.
 fn ask(
-    scheduler: &Arc<Scheduler>,
+    scheduler: &Arc<Scheduler<()>>,
     row: i64,
     ties: Ties,
     tickets: fn() -> Result<BTreeSet<TicketId>, Infallible>,
@@ -55,7 +63,13 @@ fn ask(
     let (tell, told) = mpsc::channel();
     let scheduler = Arc::clone(scheduler);
     std::thread::spawn(move || {
-        let Ok(turn) = scheduler.wait_for_turn(JournalId(row), ties, AT, tickets);
+        let turn = loop {
+            let Ok(turn) = scheduler.turn(JournalId(row), || ties.clone(), AT, tickets);
+            if turn != Turn::Later {
+                break turn;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
         let _ = tell.send(turn);
     });
     told
@@ -121,7 +135,7 @@ fn the_store_is_asked_again_if_an_earlier_row_was_settled_meanwhile() {
         scheduler.finish(JournalId(1));
         none()
     };
-    let Ok(turn) = scheduler.wait_for_turn(JournalId(2), ties("b", &[], &["2", "1"]), AT, tickets);
+    let Ok(turn) = scheduler.turn(JournalId(2), || ties("b", &[], &["2", "1"]), AT, tickets);
     assert_eq!(turn, Turn::Now);
     assert_eq!(asked.into_inner(), 2);
 }
@@ -129,7 +143,7 @@ fn the_store_is_asked_again_if_an_earlier_row_was_settled_meanwhile() {
 #[test]
 fn what_the_store_cannot_say_is_an_error() {
     let scheduler = in_work(1, &[]);
-    let answer = scheduler.wait_for_turn(JournalId(1), ties("a", &[], &[]), AT, || Err("the disk is gone"));
+    let answer = scheduler.turn(JournalId(1), || ties("a", &[], &[]), AT, || Err("the disk is gone"));
     assert_eq!(answer, Err("the disk is gone"));
 }
 
@@ -164,10 +178,10 @@ fn a_failed_mail_that_was_mended_lets_the_others_go_at_once() {
         "is about the same ticket"
     );
     scheduler.retry(JournalId(1));
-    assert_eq!(scheduler.take(), Some(JournalId(1)));
+    assert_eq!(take(&scheduler), Some(1));
     assert!(scheduler.lock().waiting.is_empty(), "row 2 waits until row 1 is settled");
     scheduler.finish(JournalId(1));
-    assert_eq!(scheduler.take(), Some(JournalId(2)));
+    assert_eq!(take(&scheduler), Some(2));
     assert!(has_turn(&ask(&scheduler, 2, ties("b", &[], &["2"]), seven)));
 }
 
@@ -185,27 +199,27 @@ fn a_mail_that_is_old_enough_waits_for_no_failed_one() {
     let scheduler = in_work(2, &[]);
     scheduler.fail(JournalId(1), ties("a", &[], &["1"]));
     let Ok(turn) =
-        scheduler.wait_for_turn(JournalId(2), ties("b", &[], &["2", "1"]), (Timestamp(0), LATEST), none);
+        scheduler.turn(JournalId(2), || ties("b", &[], &["2", "1"]), (Timestamp(0), LATEST), none);
     assert_eq!(turn, Turn::Now);
 }
 
 #[test]
 fn only_one_suspect_is_in_work_at_a_time_and_others_go_on() {
-    let scheduler = Scheduler::new(SEATS, [JournalId(1), JournalId(2)]);
+    let scheduler = Scheduler::<()>::new(SEATS, [JournalId(1), JournalId(2)]);
     scheduler.queue([1, 2, 3].map(small));
-    assert_eq!(scheduler.take(), Some(JournalId(1)));
-    assert_eq!(scheduler.take(), Some(JournalId(3)));
+    assert_eq!(take(&scheduler), Some(1));
+    assert_eq!(take(&scheduler), Some(3));
     scheduler.finish(JournalId(1));
-    assert_eq!(scheduler.take(), Some(JournalId(2)));
+    assert_eq!(take(&scheduler), Some(2));
 }
 
 #[test]
 fn a_row_put_back_comes_first_again() {
-    let scheduler = Scheduler::new(SEATS, []);
+    let scheduler = Scheduler::<()>::new(SEATS, []);
     scheduler.queue([4, 5].map(small));
-    assert_eq!(scheduler.take(), Some(JournalId(4)));
+    assert_eq!(take(&scheduler), Some(4));
     scheduler.put_back(JournalId(4), false);
-    assert_eq!(scheduler.take(), Some(JournalId(4)));
+    assert_eq!(take(&scheduler), Some(4));
 }
 
 #[test]
@@ -213,34 +227,34 @@ fn a_row_that_is_tried_again_is_not_overtaken_by_what_refers_to_it() {
     let scheduler = in_work(2, &[ties("rita", &[], &["<1@x>"])]);
     scheduler.put_back(JournalId(1), false);
     let answer_to_it = || ties("carl", &[], &["<2@x>", "<1@x>"]);
-    let Ok(turn) = scheduler.wait_for_turn(JournalId(2), answer_to_it(), AT, none);
+    let Ok(turn) = scheduler.turn(JournalId(2), || answer_to_it(), AT, none);
     assert_eq!(turn, Turn::Parked(LATEST));
-    assert_eq!(scheduler.take(), Some(JournalId(1)));
+    assert_eq!(take(&scheduler), Some(1));
     scheduler.finish(JournalId(1));
-    assert_eq!(scheduler.take(), Some(JournalId(2)));
-    let Ok(turn) = scheduler.wait_for_turn(JournalId(2), answer_to_it(), AT, none);
+    assert_eq!(take(&scheduler), Some(2));
+    let Ok(turn) = scheduler.turn(JournalId(2), || answer_to_it(), AT, none);
     assert_eq!(turn, Turn::Now);
 }
 
 #[test]
 fn a_suspect_of_the_last_run_is_not_overtaken_by_what_refers_to_it() {
-    let scheduler = Scheduler::new(SEATS, [JournalId(1), JournalId(2)]);
+    let scheduler = Scheduler::<()>::new(SEATS, [JournalId(1), JournalId(2)]);
     scheduler.remember_suspect(JournalId(1), ties("rita", &[], &["<1@x>"]));
     scheduler.remember_suspect(JournalId(2), ties("otto", &[], &["<2@x>"]));
     scheduler.queue([1, 2, 3].map(small));
-    assert_eq!((scheduler.take(), scheduler.take()), (Some(JournalId(1)), Some(JournalId(3))));
+    assert_eq!((take(&scheduler), take(&scheduler)), (Some(1), Some(3)));
     scheduler.finish(JournalId(1));
-    let Ok(turn) = scheduler.wait_for_turn(JournalId(3), ties("carl", &[], &["<2@x>"]), AT, none);
+    let Ok(turn) = scheduler.turn(JournalId(3), || ties("carl", &[], &["<2@x>"]), AT, none);
     assert_eq!(turn, Turn::Parked(LATEST));
 }
 
 #[test]
 fn large_mails_are_in_work_only_as_far_as_there_is_room() {
-    let scheduler = Scheduler::new(SEATS, []);
+    let scheduler = Scheduler::<()>::new(SEATS, []);
     let large = |row| Pending { row: JournalId(row), size: 50 << 20 };
     scheduler.queue([large(1), small(2), large(3), small(4)]);
-    assert_eq!((scheduler.take(), scheduler.take()), (Some(JournalId(1)), Some(JournalId(2))));
+    assert_eq!((take(&scheduler), take(&scheduler)), (Some(1), Some(2)));
     assert_eq!(pick(&mut scheduler.lock()), None, "there is no room for a second, and nobody overtakes it");
     scheduler.finish(JournalId(1));
-    assert_eq!((scheduler.take(), scheduler.take()), (Some(JournalId(3)), Some(JournalId(4))));
+    assert_eq!((take(&scheduler), take(&scheduler)), (Some(3), Some(4)));
 }

@@ -13,7 +13,7 @@ use crate::store::queries;
 use crate::telemetry;
 
 use super::Pipeline;
-use super::decider::{self, Decide, Decider};
+use super::decider::{self, Decider, MailScheduler, Read};
 use super::scheduler::Scheduler;
 
 const LOAD_AT_ONCE: usize = 256;
@@ -26,7 +26,7 @@ const MAX_FAILED: u32 = 1_000;
 
 #[derive(Debug)]
 pub struct Workers {
-    scheduler: Arc<Scheduler>,
+    scheduler: Arc<MailScheduler>,
     pipeline: Pipeline,
     threads: Vec<JoinHandle<()>>,
 }
@@ -47,11 +47,11 @@ impl Workers {
     /// # Errors
     /// If a thread cannot be started.
     pub fn start(pipeline: &Pipeline, count: usize, suspects: Vec<JournalId>) -> std::io::Result<Self> {
-        Self::start_with(decider::decide, pipeline, count, suspects)
+        Self::start_with(decider::read, pipeline, count, suspects)
     }
 
     fn start_with(
-        decide: Decide,
+        read: Read,
         pipeline: &Pipeline,
         count: usize,
         suspects: Vec<JournalId>,
@@ -65,7 +65,7 @@ impl Workers {
         for number in 0..seats * THREADS_PER_DECIDER {
             let decider = decider.clone();
             let thread = std::thread::Builder::new().name(format!("decider-{number}"));
-            threads.push(thread.spawn(move || decider.work(decide))?);
+            threads.push(thread.spawn(move || decider.work(read))?);
         }
         // The settler ends when no decider and no commit is left that could send it something.
         drop(decider);
@@ -101,7 +101,7 @@ impl Workers {
 }
 
 /// Queues pending rows that were not handed over, failed ones that are tried again, and parked ones whose time has come.
-fn load(pipeline: &Pipeline, scheduler: &Scheduler) {
+fn load(pipeline: &Pipeline, scheduler: &MailScheduler) {
     let bell = pipeline.store.subscribe();
     while !scheduler.is_stopping() {
         let rings = bell.rings();
@@ -117,7 +117,7 @@ fn load(pipeline: &Pipeline, scheduler: &Scheduler) {
 }
 
 /// Queues the next pending rows; answers how many there were.
-fn queue_pending(pipeline: &Pipeline, scheduler: &Scheduler) -> usize {
+fn queue_pending(pipeline: &Pipeline, scheduler: &MailScheduler) -> usize {
     match pipeline.store.pending_after(scheduler.newest(), LOAD_AT_ONCE) {
         Ok(rows) => {
             let count = rows.len();
@@ -136,7 +136,7 @@ fn queue_pending(pipeline: &Pipeline, scheduler: &Scheduler) -> usize {
 /// keep the daemon from starting. The channel closes when all are known.
 fn remember(
     pipeline: &Pipeline,
-    scheduler: &Arc<Scheduler>,
+    scheduler: &Arc<MailScheduler>,
     suspects: Vec<JournalId>,
 ) -> std::io::Result<Receiver<()>> {
     let (known, remembered) = channel::<()>();
@@ -151,7 +151,7 @@ fn remember(
     Ok(remembered)
 }
 
-fn remember_failed(pipeline: &Pipeline, scheduler: &Scheduler) {
+fn remember_failed(pipeline: &Pipeline, scheduler: &MailScheduler) {
     let now = pipeline.clock.now();
     match pipeline.store.ask(|db| queries::failed_list(db, MAX_FAILED, now)) {
         Ok(failed) => {

@@ -104,7 +104,7 @@ fn an_answer_to_a_failed_mail_goes_on_as_soon_as_that_one_is_mended() {
 fn sensitive(decider: &Decider, row: JournalId, in_work: InWorkGuard) -> Result<(), Undecided> {
     let entry = decider.pipeline.store.entry(row).unwrap().unwrap();
     assert!(!entry.raw.windows(POISON.len()).any(|window| window == POISON.as_bytes()), "poisoned");
-    decider::decide(decider, row, in_work)
+    decider::read(decider, row, in_work)
 }
 
 #[test]
@@ -137,7 +137,7 @@ static TOGETHER: std::sync::Barrier = std::sync::Barrier::new(4);
 fn in_fours(decider: &Decider, row: JournalId, in_work: InWorkGuard) -> Result<(), Undecided> {
     BEGUN.lock().unwrap().push(row);
     TOGETHER.wait();
-    decider::decide(decider, row, in_work)
+    decider::read(decider, row, in_work)
 }
 
 #[test]
