@@ -21,7 +21,7 @@ fn check(change: impl Fn(&mut Facts), expected: (i64, &str)) {
         Verdict::Suspend { cause, .. } => cause.id(),
     };
     let settled = admission.trace.steps.iter().find(|step| step.answer == "settle");
-    let by = settled.map_or("", |step| step.check.as_str());
+    let by = settled.map_or("", |step| &*step.check);
     assert_eq!((number, by), expected, "{:#?}", admission.trace);
 }
 

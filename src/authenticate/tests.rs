@@ -185,7 +185,7 @@ fn another_address_of_the_domain_is_aligned_but_not_authenticated() {
 #[test]
 fn the_trace_names_what_was_found_and_holds_no_address() {
     let found = by_relay(&["mx.desk.example; auth=pass smtp.auth=ada@x.example; \"<b>\"=x", "other; none"]);
-    let told: Vec<_> = found.trace.steps.iter().map(|step| step.because.as_str()).collect();
+    let told: Vec<_> = found.trace.steps.iter().map(|step| &*step.because).collect();
     assert_eq!(
         told,
         [

@@ -158,7 +158,7 @@ fn steps(trace: &Trace) -> String {
     let rows: Vec<_> = trace
         .steps
         .iter()
-        .map(|step| vec![step.stage.clone(), step.check.clone(), step.answer.clone(), step.because.clone()])
+        .map(|step| [&step.stage, &step.check, &step.answer, &step.because].map(ToString::to_string).to_vec())
         .collect();
     output::table(&["STAGE", "CHECK", "ANSWER", "BECAUSE"], &rows)
 }

@@ -3,6 +3,7 @@
 //! Addresses compare by ASCII case folding only; domains as IDNA A-labels; a non-ASCII local part
 //! compares byte for byte after NFC, so look-alikes never become equal.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -42,7 +43,7 @@ impl Address {
         let (local, domain) = text.rsplit_once('@').ok_or_else(|| fail("there is no `@`"))?;
         // NFC turns a few signs into ASCII (the Kelvin sign into K): such a look-alike must not become equal. It comes
         // before the checks, so that what is kept passes them again when it is read back.
-        let composed: String = local.nfc().collect();
+        let composed: String = if local.is_ascii() { String::new() } else { local.nfc().collect() };
         let local = if composed.is_ascii() { local } else { composed.as_str() };
         if local.is_empty() || local.len() > 64 {
             return Err(fail("the part before `@` must have 1 to 64 octets"));
@@ -90,8 +91,27 @@ impl Address {
     /// This address without its `+detail`.
     #[must_use]
     pub fn without_detail(&self) -> Self {
-        let Some((base, _)) = self.local.split_once('+') else { return self.clone() };
-        Self::parse(&format!("{base}@{}", self.domain)).unwrap_or_else(|_| self.clone())
+        match self.local.split_once('+') {
+            Some((base, _)) if self.has_base() => {
+                let key = self.base_key().into_owned();
+                Self { local: base.to_owned(), domain: self.domain.clone(), key }
+            }
+            _ => self.clone(),
+        }
+    }
+
+    /// The form that [`Address::without_detail`] compares by.
+    #[must_use]
+    pub fn base_key(&self) -> Cow<'_, str> {
+        match self.key.split_once('+') {
+            Some((base, _)) if self.has_base() => Cow::Owned(format!("{base}@{}", self.domain)),
+            _ => Cow::Borrowed(&self.key),
+        }
+    }
+
+    /// Before the `+` stands what could be a local part by itself: something, and no quoted string that is cut.
+    fn has_base(&self) -> bool {
+        !self.local.starts_with(['+', '"'])
     }
 
     /// `r***@example.net`: for logs, which never hold whole addresses (DESIGN §10).
@@ -218,5 +238,16 @@ mod tests {
         let address = Address::parse("support+idABC@desk.example").unwrap();
         assert_eq!(address.detail(), Some("idABC"));
         assert_eq!(address.without_detail().to_string(), "support@desk.example");
+        for (written, base) in [
+            ("Support+a+b@Desk.Example", "support@desk.example"),
+            ("support@desk.example", "support@desk.example"),
+            ("+a@desk.example", "+a@desk.example"),
+            ("\"a+b\"@desk.example", "\"a+b\"@desk.example"),
+            ("jos\u{e9}+a@desk.example", "jos\u{e9}@desk.example"),
+        ] {
+            let address = Address::parse(written).unwrap();
+            assert_eq!(address.base_key(), base);
+            assert_eq!(address.without_detail(), Address::parse(base).unwrap());
+        }
     }
 }

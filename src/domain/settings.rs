@@ -173,11 +173,8 @@ impl Settings {
     /// The support address that `address` is, with or without a `+detail`.
     #[must_use]
     pub fn support_address(&self, address: &Address) -> Option<&SupportAddress> {
-        let base = address.without_detail();
-        self.support_addresses
-            .iter()
-            .find(|support| support.address == *address)
-            .or_else(|| self.support_addresses.iter().find(|support| support.address == base))
+        let with_key = |key: &str| self.support_addresses.iter().find(|support| support.address.key() == key);
+        with_key(address.key()).or_else(|| with_key(&address.base_key()))
     }
 
     /// `bounce+…@` of our mail domain: where mail that could not be delivered comes back.

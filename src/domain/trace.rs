@@ -1,6 +1,11 @@
 //! The one way any decision explains itself. Names are public vocabulary.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
+
+/// Nearly all words of a trace stand in the program; copying them for each mail would cost more than the checks.
+pub type Word = Cow<'static, str>;
 
 /// Every check that looked at a mail or a change, in order, with its answer and its reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,21 +17,27 @@ pub struct Trace {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Who answered: `duplicate`, `author`, `identify`, `authenticate`, `admission`, `commands`, `privacy`, `access`, `triggers`.
-    pub stage: String,
+    pub stage: Word,
     /// The check's name: `cc-drops-requester`, `address-token`, …
-    pub check: String,
+    pub check: Word,
     /// `pass`, `settle`, or a word of the stage: `found`, `ignored`, `applied`, `withheld`, …
-    pub answer: String,
+    pub answer: Word,
     /// Why, in words an agent would use. Never body text, tokens or whole addresses.
-    pub because: String,
+    pub because: Word,
 }
 
 impl Trace {
-    pub fn push(&mut self, stage: &str, check: &str, answer: &str, because: impl Into<String>) {
+    pub fn push(
+        &mut self,
+        stage: &'static str,
+        check: impl Into<Word>,
+        answer: &'static str,
+        because: impl Into<Word>,
+    ) {
         self.steps.push(Step {
-            stage: stage.to_owned(),
-            check: check.to_owned(),
-            answer: answer.to_owned(),
+            stage: stage.into(),
+            check: check.into(),
+            answer: answer.into(),
             because: because.into(),
         });
     }

@@ -305,7 +305,7 @@ fn apply_commands(
     }
     for event in applied.outcomes {
         if let Event::Command { name, outcome, because } = &event {
-            trace.push("commands", name, outcome.word(), because.clone());
+            trace.push("commands", name.clone(), outcome.word(), because.clone());
         }
         draft.push(event);
     }

@@ -46,7 +46,7 @@ impl Draft<'_> {
 
     /// Something the mail asked for and its author's trust did not allow: the comment stands, flagged.
     pub(super) fn withhold(&mut self, what: &str, because: &str, trace: &mut Trace) {
-        trace.push("access", what, "withheld", because);
+        trace.push("access", what.to_owned(), "withheld", because.to_owned());
         self.flags.insert(Flag::AccessWithheld);
         self.events.push(Event::Withheld { what: what.to_owned(), because: because.to_owned() });
     }

@@ -147,8 +147,6 @@ pub(super) fn is_header_block(rest: &[&str]) -> bool {
 
 /// How many lines an attribution (`On … wrote:`) at the start of `rest` takes.
 pub(super) fn attribution(rest: &[&str]) -> Option<usize> {
-    static OPENING: Pattern =
-        LazyLock::new(|| Regex::new(r"(?i)^\s*(on|le|am|el|il|op|em|den|på|w dniu|dnia)\s").ok());
     static WHOLE: Pattern = LazyLock::new(|| {
         Regex::new(&format!(r"(?is)[\d@].*\b({})[^\n]{{0,120}}:\s*$", WROTE.join("|"))).ok()
     });
@@ -156,13 +154,13 @@ pub(super) fn attribution(rest: &[&str]) -> Option<usize> {
     if stands_alone(first) {
         return Some(1);
     }
-    if !matches(&OPENING, first) {
+    if !opens_attribution(first) {
         return introduction(rest);
     }
     let mut joined = String::new();
     for (count, line) in rest.iter().take(MAX_ATTRIBUTION_LINES).enumerate() {
         // `On the other hand …` above the real attribution must not swallow it.
-        let starts_again = count > 0 && matches(&OPENING, line);
+        let starts_again = count > 0 && opens_attribution(line);
         if line.trim().is_empty() || starts_again || joined.len() + line.len() > MAX_ATTRIBUTION {
             return None;
         }
@@ -172,6 +170,22 @@ pub(super) fn attribution(rest: &[&str]) -> Option<usize> {
         }
     }
     None
+}
+
+/// Whether the line begins as `On …` does. Asked of each line of each mail, so without a pattern.
+fn opens_attribution(line: &str) -> bool {
+    const WORDS: &[&str] = &["on", "le", "am", "el", "il", "op", "em", "den", "på", "dnia"];
+    let Some((first, rest)) = line.trim_start().split_once(char::is_whitespace) else { return false };
+    let is = |word: &str, expected: &str| {
+        word.eq_ignore_ascii_case(expected) || !word.is_ascii() && word.to_lowercase() == expected
+    };
+    if first.len() > "dnia".len() {
+        return false;
+    }
+    let two_words = || {
+        is(first, "w") && rest.split_once(char::is_whitespace).is_some_and(|(second, _)| is(second, "dniu"))
+    };
+    WORDS.iter().any(|word| is(first, word)) || two_words()
 }
 
 /// `Ada <ada@x.example> wrote:` and `2026-11-21 10:00 GMT Ada <ada@x.example>:` need no opening word.

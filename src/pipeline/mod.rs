@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::domain::fate::Fate;
 use crate::domain::ids::{Fresh, JournalId, SuspendedId, TicketId};
-use crate::domain::mail::InboundMessage;
+use crate::domain::mail::{Attachment, InboundMessage};
 use crate::domain::plan::{Plan, Write};
 use crate::domain::rule::Trigger;
 use crate::domain::settings::Settings;
@@ -291,14 +291,19 @@ struct AttachmentKeeper<'a> {
 
 impl AttachmentKeeper<'_> {
     fn keep_for(&self, has_comment: bool) -> Result<(), RunError> {
-        if !has_comment || self.message.attachments.is_empty() || self.kept.get() {
+        if !has_comment || self.kept.get() {
             return Ok(());
         }
-        let keep = || {
-            let mut attachments = self.message.attachments.iter();
-            attachments.try_for_each(|file| self.store.put_blob(&file.content).map(drop))
-        };
-        self.scheduler.map_or_else(&keep, |scheduler| scheduler.aside(&keep))?;
+        // The raw mail holds them too, so that they were put before is enough.
+        let new = |file: &&Attachment| !self.store.has_blob(&file.sha256, file.content.len());
+        let mut new = self.message.attachments.iter().filter(new).peekable();
+        if new.peek().is_some() {
+            let mut keep = || new.try_for_each(|file| self.store.put_blob(&file.content).map(drop));
+            match self.scheduler {
+                Some(scheduler) => scheduler.aside(keep)?,
+                None => keep()?,
+            }
+        }
         self.kept.set(true);
         Ok(())
     }

@@ -122,7 +122,7 @@ impl MailReport {
 /// The privacy rule that held the mail, if it came that far.
 fn settled_by_privacy(trace: &Trace) -> Option<String> {
     let settled = trace.steps.iter().rev().find(|step| step.stage == "privacy" && step.answer == "settle");
-    settled.map(|step| step.check.clone())
+    settled.map(|step| step.check.to_string())
 }
 
 fn command(event: &Event) -> Option<String> {

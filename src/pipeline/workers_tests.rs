@@ -1,9 +1,11 @@
 use crate::clock::Clock;
 use crate::domain::mail::{Entrance, Envelope, TrustSource};
+use crate::domain::fate::Fate;
 use crate::domain::settings::Settings;
-use crate::domain::time::MINUTE;
+use crate::domain::time::{MINUTE, Timestamp};
+use crate::pipeline::decider::Undecided;
 use crate::pipeline::{Account, key_ring};
-use crate::store::{Depth, Durability, Options, Store};
+use crate::store::{Depth, Durability, InWorkGuard, Options, Store};
 
 use super::*;
 

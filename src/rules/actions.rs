@@ -85,7 +85,7 @@ impl Firing<'_, '_> {
     }
 
     fn ignore(&mut self, because: &str) {
-        self.run.trace.push("triggers", &self.trigger.key, "ignored", because);
+        self.run.trace.push("triggers", self.trigger.key.clone(), "ignored", because.to_owned());
     }
 }
 

@@ -24,7 +24,7 @@ pub fn run(ctx: &UpdateContext, ticket: &mut Ticket, triggers: &[Trigger]) -> Ru
     let mut waiting: Vec<&Trigger> = triggers.iter().filter(|trigger| trigger.active).collect();
     while let Some(next) = waiting.iter().position(|trigger| unmet(trigger, ctx, ticket).is_none()) {
         let trigger = waiting.remove(next);
-        run.trace.push("triggers", &trigger.key, "fired", "its conditions hold");
+        run.trace.push("triggers", trigger.key.clone(), "fired", "its conditions hold");
         let mut firing = Firing { ctx, ticket, trigger, run: &mut run };
         for action in &trigger.actions {
             perform(action, &mut firing);
@@ -32,7 +32,7 @@ pub fn run(ctx: &UpdateContext, ticket: &mut Ticket, triggers: &[Trigger]) -> Ru
     }
     for trigger in waiting {
         if let Some(reason) = unmet(trigger, ctx, ticket) {
-            run.trace.push("triggers", &trigger.key, "pass", reason.to_string());
+            run.trace.push("triggers", trigger.key.clone(), "pass", reason.to_string());
         }
     }
     run

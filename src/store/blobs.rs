@@ -4,7 +4,7 @@
 //! rename, fsync of the directory, all by this process. A file that stands there (a crash, a bad disk) is replaced.
 //! What is read is checked against its name. Nothing is deleted yet.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -42,8 +42,15 @@ pub(super) struct Blobs {
     /// The two-digit directories that are known to be on the disk.
     shards: Mutex<BTreeSet<u8>>,
     temporary: AtomicU64,
-    /// Files that this process has put, oldest first: the logo of every mail need not be synced again.
-    put: Mutex<VecDeque<[u8; 32]>>,
+    put: Mutex<Put>,
+}
+
+/// Files that this process has put of late: the logo of every mail need not be synced again.
+#[derive(Debug, Default)]
+struct Put {
+    known: HashSet<[u8; 32]>,
+    /// The same, oldest first.
+    order: VecDeque<[u8; 32]>,
 }
 
 impl Blobs {
@@ -72,18 +79,19 @@ impl Blobs {
     pub(super) fn put(&self, bytes: &[u8]) -> io::Result<[u8; 32]> {
         let sha: [u8; 32] = Sha256::digest(bytes).into();
         let path = self.path(&sha);
-        if lock(&self.put).contains(&sha) && std::fs::read(&path).is_ok_and(|kept| kept == bytes) {
+        if lock(&self.put).known.contains(&sha) && std::fs::read(&path).is_ok_and(|kept| kept == bytes) {
             return Ok(sha);
         }
         // Should the directory's sync fail now, an earlier success says nothing of the new name.
-        lock(&self.put).retain(|kept| *kept != sha);
+        lock(&self.put).forget(&sha);
         self.write(&sha, &path, bytes)?;
-        let mut put = lock(&self.put);
-        put.push_back(sha);
-        if put.len() > REMEMBERED {
-            put.pop_front();
-        }
+        lock(&self.put).remember(sha);
         Ok(sha)
+    }
+
+    /// Whether this process has put such a file of late, and it is still there. Its bytes are not read again.
+    pub(super) fn has(&self, sha: &[u8; 32], size: u64) -> bool {
+        lock(&self.put).known.contains(sha) && self.size(sha) == Some(size)
     }
 
     /// A file with equal bytes that is there already is replaced too: the sync of its name may have failed, which the
@@ -151,6 +159,25 @@ impl Blobs {
         match self.durability {
             Durability::Full => File::open(path)?.sync_all(),
             Durability::Scratch => Ok(()),
+        }
+    }
+}
+
+impl Put {
+    fn remember(&mut self, sha: [u8; 32]) {
+        if self.known.insert(sha) {
+            self.order.push_back(sha);
+        }
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    fn forget(&mut self, sha: &[u8; 32]) {
+        if self.known.remove(sha) {
+            self.order.retain(|kept| kept != sha);
         }
     }
 }

@@ -18,8 +18,9 @@ use super::readers::Readers;
 use super::{Durability, OpenError, lock, open};
 use crate::telemetry;
 
-/// From here on the thread copies.
-const START_PAGES: u32 = 1_000;
+/// From here on the thread copies, or from a quarter of the cap on. The more pages there are, the more of them are the same page
+/// again, which is copied once.
+const START_PAGES: u32 = 4_000;
 
 /// This much the writer copies itself, in a few milliseconds, to start the WAL anew.
 const REST_PAGES: u32 = 256;
@@ -135,6 +136,7 @@ impl Shared {
 pub(super) struct WalKeeper {
     pages: WalPages,
     cap: u32,
+    start: u32,
     readers: Arc<Readers>,
     shared: Arc<Shared>,
     /// Nothing is tried again before the WAL is that long.
@@ -156,7 +158,8 @@ impl WalKeeper {
         let cap = u32::try_from(cap_bytes / u64::from(page + 24)).unwrap_or(u32::MAX);
         conn.pragma_update(None, "journal_size_limit", i64::try_from(cap_bytes).unwrap_or(i64::MAX))?;
         let shared = Arc::clone(&checkpointer.shared);
-        Ok(Self { pages, cap, readers, shared, again_at: START_PAGES, outgrown: false })
+        let start = START_PAGES.min(cap / 4);
+        Ok(Self { pages, cap, start, readers, shared, again_at: start, outgrown: false })
     }
 
     pub(super) fn cap(&self) -> u32 {
@@ -166,8 +169,8 @@ impl WalKeeper {
     /// Called when nobody waits for the writer: after a group was answered.
     pub(super) fn after_commit(&mut self, conn: &Connection) {
         let pages = self.pages.get();
-        if pages < START_PAGES {
-            self.again_at = START_PAGES;
+        if pages < self.start {
+            self.again_at = self.start;
         }
         if pages < self.again_at {
             return;
@@ -227,7 +230,7 @@ impl WalKeeper {
         if restarted {
             self.pages.set(0);
             lock(&self.shared.state).copied = 0;
-            self.again_at = START_PAGES;
+            self.again_at = self.start;
         }
         restarted
     }

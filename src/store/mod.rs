@@ -311,6 +311,13 @@ impl Store {
         })
     }
 
+    /// Whether these bytes were kept by this process of late, and nobody has taken them away since: then they need not be put
+    /// again.
+    #[must_use]
+    pub fn has_blob(&self, sha: &[u8; 32], size: usize) -> bool {
+        self.0.blobs.has(sha, size as u64)
+    }
+
     /// The bytes with this SHA-256, checked.
     pub fn blob(&self, sha: &[u8; 32]) -> Result<Vec<u8>, StoreError> {
         Ok(self.0.blobs.get(sha)?)

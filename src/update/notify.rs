@@ -101,7 +101,7 @@ fn items(update: &Update<'_>, intents: &[NotificationIntent], trace: &mut Trace)
                 recipients: people,
                 shows_participants: is_for_participants(&intent.target),
             }),
-            Err(because) => trace.push("triggers", &intent.rule, "suppressed", because),
+            Err(because) => trace.push("triggers", intent.rule.clone(), "suppressed", because),
         }
     }
     items.sort_by_key(|item| item.shows_participants);
