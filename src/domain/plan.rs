@@ -110,9 +110,10 @@ pub enum Precondition {
     AddressUnknown(Address),
     JournalPending(JournalId),
     SuspendedHeld(SuspendedId),
-    /// No mail from this author with this digest has become a comment since the snapshot.
+    /// No mail from this author with this Message-ID (or none) and digest has become a comment since the snapshot.
     NotDeliveredSince {
         author: Address,
+        message_id: Option<MessageId>,
         digest: [u8; 32],
         newest_known: Option<JournalId>,
     },

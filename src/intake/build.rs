@@ -111,6 +111,7 @@ fn preconditions(prepared: &Prepared<'_>, decided: &Basis<'_>, snapshot: &Snapsh
         let own_earlier = snapshot.earlier.iter().filter(|earlier| earlier.by_author);
         list.push(Precondition::NotDeliveredSince {
             author: from.address.clone(),
+            message_id: prepared.message.message_id.clone(),
             digest: prepared.message.content_digest,
             newest_known: own_earlier.map(|earlier| earlier.journal).max(),
         });

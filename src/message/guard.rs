@@ -140,11 +140,13 @@ fn danger_in(raw: &[u8]) -> Option<Defect> {
     });
     let count =
         |regex: &Option<Regex>| regex.as_ref().map_or(usize::MAX, |found| found.find_iter(raw).count());
-    if count(&NESTED) > MAX_NESTED_MESSAGES {
+    // Patterns cost more than to see that there cannot be so many.
+    if memchr::memchr_iter(b'/', raw).nth(MAX_NESTED_MESSAGES).is_some() && count(&NESTED) > MAX_NESTED_MESSAGES
+    {
         return Some(Defect::TooManyNestedMessages);
     }
-    let longest = MIME_FIELD.as_ref().and_then(|regex| regex.find_iter(raw).map(|field| field.len()).max());
-    if longest.unwrap_or_default() > MAX_MIME_FIELD {
+    let longest = || MIME_FIELD.as_ref().and_then(|regex| regex.find_iter(raw).map(|field| field.len()).max());
+    if raw.len() > MAX_MIME_FIELD && longest().unwrap_or_default() > MAX_MIME_FIELD {
         return Some(Defect::HeadersTooLong);
     }
     (delimiters_in(raw) > MAX_DELIMITERS).then_some(Defect::TooManyParts)
@@ -156,6 +158,11 @@ fn delimiters_in(raw: &[u8]) -> usize {
     static BOUNDARY: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r#"(?i)boundary[*0-9]*\s*=\s*"?\s*([^"\s;]{1,70})"#).ok());
     let Some(regex) = BOUNDARY.as_ref() else { return usize::MAX };
+    let may_be_many = memchr::memchr_iter(b'=', raw).nth(MAX_BOUNDARIES).is_some();
+    let may_be_many_lines = raw.len() > MAX_DELIMITERS * "--b".len();
+    if !may_be_many && !may_be_many_lines {
+        return 0;
+    }
     let boundaries: BTreeSet<&[u8]> =
         regex.captures_iter(raw).filter_map(|found| found.get(1)).map(|value| value.as_bytes()).collect();
     if boundaries.len() > MAX_BOUNDARIES {

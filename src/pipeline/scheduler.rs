@@ -13,7 +13,7 @@
 //! **Invariant:** a parked row waits until a moment that was known when it was parked, at the latest.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::address::{Address, Mailbox};
 use crate::domain::ids::{JournalId, TicketId};
@@ -135,8 +135,8 @@ struct State<M> {
     missed: u64,
     /// Deciders that are at work, less those that wait for the disk.
     busy: usize,
-    /// Threads that wait for something to do.
-    idle: usize,
+    /// Threads that wait for something to do. The last one is called first: its caches are warm.
+    idle: Vec<Arc<Condvar>>,
     /// Threads that wait for rows in work.
     watching: usize,
     /// Rows that were in work when the process died before. At most one of them is in work at a time, so that the next
@@ -163,7 +163,7 @@ impl<M> State<M> {
             caught_up: false,
             missed: 0,
             busy: 0,
-            idle: 0,
+            idle: Vec::new(),
             watching: 0,
             suspects: suspects.into_iter().collect(),
             newest: 0,
@@ -259,8 +259,6 @@ pub struct Scheduler<M> {
     /// the disk do not count.
     seats: usize,
     state: Mutex<State<M>>,
-    /// There may be something to do.
-    arrived: Condvar,
     /// A row in work was settled or parked.
     moved: Condvar,
 }
@@ -270,7 +268,7 @@ impl<M> Scheduler<M> {
     #[must_use]
     pub fn new(seats: usize, suspects: impl IntoIterator<Item = JournalId>) -> Self {
         let state = State::new(suspects);
-        Self { seats, state: Mutex::new(state), arrived: Condvar::default(), moved: Condvar::default() }
+        Self { seats, state: Mutex::new(state), moved: Condvar::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<M>> {
@@ -278,10 +276,14 @@ impl<M> Scheduler<M> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until this thread is called.
     fn wait_for_a_row<'a>(&self, mut state: MutexGuard<'a, State<M>>) -> MutexGuard<'a, State<M>> {
-        state.idle += 1;
-        let mut state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
-        state.idle -= 1;
+        thread_local!(static CALLED: Arc<Condvar> = Arc::default());
+        let called = CALLED.with(Arc::clone);
+        state.idle.push(Arc::clone(&called));
+        while state.idle.iter().any(|idle| Arc::ptr_eq(idle, &called)) {
+            state = called.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
         state
     }
 
@@ -294,18 +296,18 @@ impl<M> Scheduler<M> {
 
     /// Wakes those whom a change may concern, and no more: with all threads woken for each step, waking is a good part of the
     /// work.
-    fn tell(&self, state: MutexGuard<'_, State<M>>) {
+    fn tell(&self, mut state: MutexGuard<'_, State<M>>) {
         let watching = state.watching > 0;
-        let could_work = state.idle.min(self.seats.saturating_sub(state.busy));
+        let could_work = state.idle.len().min(self.seats.saturating_sub(state.busy));
         let to_do = |state: &State<M>| usize::from(state.first_ready().is_some()) + state.waiting.len();
         let wanted = if could_work > 0 { could_work.min(to_do(&state)) } else { 0 };
+        let call_from = state.idle.len() - wanted;
+        let called = state.idle.split_off(call_from);
         drop(state);
         if watching {
             self.moved.notify_all();
         }
-        for _ in 0..wanted {
-            self.arrived.notify_one();
-        }
+        called.iter().for_each(|idle| idle.notify_one());
     }
 
     /// The newest row that was queued: ask the store for those after it.
@@ -519,8 +521,11 @@ impl<M> Scheduler<M> {
 
     /// Lets every worker end after the row it has.
     pub fn stop(&self) {
-        self.lock().stopping = true;
-        self.arrived.notify_all();
+        let mut state = self.lock();
+        state.stopping = true;
+        let called = std::mem::take(&mut state.idle);
+        drop(state);
+        called.iter().for_each(|idle| idle.notify_one());
         self.moved.notify_all();
     }
 

@@ -21,6 +21,9 @@ const LOAD_AT_ONCE: usize = 256;
 /// Threads for each decider at work: so many may wait for the disk, or for mails that come before theirs.
 const THREADS_PER_DECIDER: usize = 4;
 
+/// How much the deciders stand back, on the scale of nice(1).
+const NICE: i32 = 5;
+
 /// Failed mails that are remembered from before the start; more are a disaster that parking does not mend.
 const MAX_FAILED: u32 = 1_000;
 
@@ -65,7 +68,10 @@ impl Workers {
         for number in 0..seats * THREADS_PER_DECIDER {
             let decider = decider.clone();
             let thread = std::thread::Builder::new().name(format!("decider-{number}"));
-            threads.push(thread.spawn(move || decider.work(read))?);
+            threads.push(thread.spawn(move || {
+                yield_to_intake();
+                decider.work(read);
+            })?);
         }
         // The settler ends when no decider and no commit is left that could send it something.
         drop(decider);
@@ -98,6 +104,13 @@ impl Workers {
             drop(thread.join());
         }
     }
+}
+
+/// A mail that waits to be decided can wait a little longer; a client that waits for its reply should not. Where the system does
+/// not allow it, all threads stay equal.
+fn yield_to_intake() {
+    // Of this thread alone, as Linux has it.
+    let _ = rustix::process::setpriority_process(None, NICE);
 }
 
 /// Queues pending rows that were not handed over, failed ones that are tried again, and parked ones whose time has come.

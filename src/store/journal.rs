@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 use tokio::sync::oneshot;
 
 use super::blobs::record_blob;
-use super::queue::{Answer, Outcome, Priority};
+use super::queue::{self, Answer, Outcome, Priority};
 use super::rows;
 use super::{Signal, Store, StoreError, WriteError};
 use crate::domain::fate::Fate;
@@ -48,7 +48,15 @@ pub struct Pending {
     pub size: u64,
 }
 
+/// How a mail came to have a row.
+enum Kept {
+    New(JournalId),
+    /// It was taken in before.
+    Before(JournalId),
+}
+
 /// A raw mail on its way into a row.
+#[derive(Clone)]
 struct Raw {
     bytes: Vec<u8>,
     /// Its name on the disk already, if it is larger than what a row holds.
@@ -190,32 +198,37 @@ impl Store {
         let sequences = self.sequences()?;
         let arrivals = Arc::clone(&self.0.arrivals);
         let (reply, answer) = oneshot::channel();
-        self.writer()?.queue().try_submit(
-            Priority::Journal,
+        // Shared by the job, which may be run again, and by whoever is told of it.
+        let raw = Arc::new(raw);
+        let kept_raw = Arc::clone(&raw);
+        let work = queue::repeatable(
             move |tx| {
                 if let Some(name) = &spooled
                     && let Some(before) = taken_in(tx, name)?
                 {
-                    return Ok((before, None));
+                    return Ok(Kept::Before(before));
                 }
                 let id = sequences.journal();
                 insert(tx, id, &json, at, &raw)?;
-                if let Some(name) = spooled {
+                if let Some(name) = &spooled {
                     tx.execute("INSERT INTO spooled (name, journal) VALUES (?1, ?2)", (name, id.0))?;
                 }
-                Ok((id, Some(raw.bytes)))
+                Ok(Kept::New(id))
             },
-            move |kept: Outcome<(JournalId, Option<Vec<u8>>), rusqlite::Error>| {
-                let kept = kept.map(|(id, new)| {
-                    if let Some(raw) = new {
+            move |kept: Outcome<Kept, rusqlite::Error>| {
+                let kept = kept.map(|kept| match kept {
+                    Kept::Before(id) => id,
+                    Kept::New(id) => {
+                        let raw = Arc::unwrap_or_clone(kept_raw).bytes;
                         arrivals.announce(JournalEntry { id, envelope, raw, fate: Fate::Pending, attempts: 0 });
+                        id
                     }
-                    id
                 });
                 // Whoever asked may be gone; the mail is kept all the same.
                 let _ = reply.send(kept);
             },
         );
+        self.writer()?.queue().try_submit(Priority::Journal, work);
         Ok(answer)
     }
 }

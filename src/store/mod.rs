@@ -260,8 +260,9 @@ impl Store {
         A: FnOnce(&T) + Send + 'static,
     {
         let writer = self.writer().map_err(WriteError::Store)?;
-        let answer = writer.queue().submit(priority, job, after).blocking_recv();
-        answer.unwrap_or(Err(WriteError::Store(StoreError::Closed)))
+        let (work, answer) = queue::answered(job, after);
+        writer.queue().submit(priority, work);
+        answer.blocking_recv().unwrap_or(Err(WriteError::Store(StoreError::Closed)))
     }
 
     /// The same for async code: a full queue answers [`StoreError::Busy`].
@@ -271,11 +272,8 @@ impl Store {
         E: Send + 'static,
         J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        self.writer().map_err(WriteError::Store)?.queue().try_submit(priority, job, move |outcome| {
-            // Whoever asked may be gone; the job is done all the same.
-            let _ = reply.send(outcome);
-        });
+        let (work, answer) = queue::answered(job, |_| {});
+        self.writer().map_err(WriteError::Store)?.queue().try_submit(priority, work);
         answer.await.unwrap_or(Err(WriteError::Store(StoreError::Closed)))
     }
 

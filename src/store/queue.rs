@@ -28,14 +28,19 @@ pub enum Priority {
 pub(super) type Outcome<T, E> = Result<T, WriteError<E>>;
 pub(super) type Answer<T, E> = oneshot::Receiver<Outcome<T, E>>;
 
-/// A job with its types hidden: run in the transaction, or refused with the reason.
-pub(super) type Work = Box<dyn FnOnce(Result<&Transaction<'_>, StoreError>) -> Done + Send>;
+/// A job with its types hidden.
+pub(super) trait Job: Send {
+    /// Runs it in the transaction; says whether what it wrote is to be kept.
+    fn run(&mut self, tx: &Transaction<'_>) -> bool;
 
-/// What a job left: to be kept or undone, and how to answer once that is settled.
-pub(super) struct Done {
-    pub(super) keep: bool,
-    pub(super) answer: Box<dyn FnOnce(Result<(), StoreError>)>,
+    /// Whether it may be run again after what it wrote was undone.
+    fn is_repeatable(&self) -> bool;
+
+    /// Says what became of it: what it answered if it was run and its group was kept, else the reason.
+    fn answer(self: Box<Self>, group: Result<(), StoreError>);
 }
+
+pub(super) type Work = Box<dyn Job>;
 
 /// Held by an SMTP session from DATA to its reply.
 #[derive(Debug)]
@@ -55,60 +60,32 @@ pub(super) struct JobQueue {
 struct Waiting {
     journal: VecDeque<Work>,
     others: VecDeque<Work>,
+    /// The writer waits for a job. Nobody is woken who does not sleep: that would be a call into the kernel for each job.
+    writer_sleeps: bool,
+    /// Threads that wait for room.
+    submitters: usize,
     /// Why nothing is taken any more.
     stopped: Option<StoreError>,
 }
 
 impl JobQueue {
-    /// Queues a job; waits while the queue is full. `after` is called once the job is committed, before its answer.
-    pub(super) fn submit<T, E, J, A>(&self, priority: Priority, job: J, after: A) -> Answer<T, E>
-    where
-        T: Send + 'static,
-        E: Send + 'static,
-        J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
-        A: FnOnce(&T) + Send + 'static,
-    {
-        let (reply, answer) = oneshot::channel();
-        self.submit_told(priority, job, move |outcome: Outcome<T, E>| {
-            if let Ok(value) = &outcome {
-                told(|| after(value));
-            }
-            // Whoever asked may be gone; the job is done all the same.
-            let _ = reply.send(outcome);
-        });
-        answer
-    }
-
-    /// Queues a job; waits while the queue is full. `tell` is called on the writer thread once it is known what became of the
-    /// job. It must be quick.
-    pub(super) fn submit_told<T, E, J, A>(&self, priority: Priority, job: J, tell: A)
-    where
-        T: Send + 'static,
-        E: Send + 'static,
-        J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
-        A: FnOnce(Outcome<T, E>) + Send + 'static,
-    {
-        let work = pack(job, tell);
+    /// Queues a job; waits while the queue is full.
+    pub(super) fn submit(&self, priority: Priority, work: Work) {
         let mut waiting = lock(&self.waiting);
         while waiting.stopped.is_none() && waiting.is_full(priority) {
+            waiting.submitters += 1;
             waiting = self.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting.submitters -= 1;
         }
         self.push(waiting, priority, work);
     }
 
-    /// Queues a job; tells of [`StoreError::Busy`] if the queue is full, so that no thread of an async runtime waits.
-    pub(super) fn try_submit<T, E, J, A>(&self, priority: Priority, job: J, tell: A)
-    where
-        T: Send + 'static,
-        E: Send + 'static,
-        J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
-        A: FnOnce(Outcome<T, E>) + Send + 'static,
-    {
-        let work = pack(job, tell);
+    /// Queues a job; answers [`StoreError::Busy`] if the queue is full, so that no thread of an async runtime waits.
+    pub(super) fn try_submit(&self, priority: Priority, work: Work) {
         let waiting = lock(&self.waiting);
         if waiting.is_full(priority) {
             drop(waiting);
-            refuse(work, &StoreError::Busy);
+            work.answer(Err(StoreError::Busy));
         } else {
             self.push(waiting, priority, work);
         }
@@ -130,7 +107,9 @@ impl JobQueue {
     pub(super) fn wait_for_work(&self) -> bool {
         let mut waiting = lock(&self.waiting);
         while waiting.is_empty() && waiting.stopped.is_none() {
+            waiting.writer_sleeps = true;
             waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting.writer_sleeps = false;
         }
         !waiting.is_empty()
     }
@@ -141,14 +120,18 @@ impl JobQueue {
         let mut waiting = lock(&self.waiting);
         loop {
             if let Some(job) = waiting.pop() {
-                self.room.notify_all();
+                if waiting.submitters > 0 {
+                    self.room.notify_all();
+                }
                 return Some(job);
             }
             let left = patience(self.in_data.load(Ordering::Relaxed));
             if left.is_zero() || waiting.stopped.is_some() {
                 return None;
             }
+            waiting.writer_sleeps = true;
             waiting = self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+            waiting.writer_sleeps = false;
         }
     }
 
@@ -158,22 +141,25 @@ impl JobQueue {
         drop(waiting);
         self.room.notify_all();
         for work in refused {
-            refuse(work, why);
+            work.answer(Err(why.clone()));
         }
     }
 
     fn push(&self, mut waiting: MutexGuard<'_, Waiting>, priority: Priority, work: Work) {
         if let Some(why) = waiting.stopped.clone() {
             drop(waiting);
-            refuse(work, &why);
+            work.answer(Err(why));
             return;
         }
         match priority {
             Priority::Journal => waiting.journal.push_back(work),
             Priority::Other => waiting.others.push_back(work),
         }
+        let sleeps = waiting.writer_sleeps;
         drop(waiting);
-        self.arrived.notify_one();
+        if sleeps {
+            self.arrived.notify_one();
+        }
     }
 }
 
@@ -208,34 +194,119 @@ impl std::fmt::Debug for JobQueue {
     }
 }
 
-/// Answers a job that is not run.
-pub(super) fn refuse(work: Work, why: &StoreError) {
-    let done = work(Err(why.clone()));
-    (done.answer)(Err(why.clone()));
-}
-
-/// Hides the types of a job, and catches its panics.
-fn pack<T, E, J, A>(job: J, tell: A) -> Work
+/// A job that is run once. `tell` is called on the writer thread with what became of it; it must be quick.
+pub(super) fn once<T, E, J, A>(job: J, tell: A) -> Work
 where
     T: Send + 'static,
     E: Send + 'static,
     J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     A: FnOnce(Outcome<T, E>) + Send + 'static,
 {
-    Box::new(move |tx| {
-        let outcome = tx.map_err(WriteError::Store).and_then(|tx| {
-            catch_unwind(AssertUnwindSafe(|| job(tx)))
-                .map_err(|panic| WriteError::Store(StoreError::Panicked(panic_text(&*panic))))?
-                .map_err(WriteError::Job)
-        });
-        Done {
-            keep: outcome.is_ok(),
-            answer: Box::new(move |group| {
-                let outcome = outcome.and_then(|value| group.map(|()| value).map_err(WriteError::Store));
-                told(|| tell(outcome));
-            }),
+    Box::new(Once { job: Some(job), outcome: None, tell })
+}
+
+/// The same for a job that may be run again: it has no effect but what it writes.
+pub(super) fn repeatable<T, E, J, A>(job: J, tell: A) -> Work
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    J: FnMut(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    A: FnOnce(Outcome<T, E>) + Send + 'static,
+{
+    Box::new(Repeatable { job, outcome: None, tell })
+}
+
+/// A job whose outcome comes by a channel. `after` is called once it is committed, before its answer.
+pub(super) fn answered<T, E, J, A>(job: J, after: A) -> (Work, Answer<T, E>)
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    A: FnOnce(&T) + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    let work = once(job, move |outcome: Outcome<T, E>| {
+        if let Ok(value) = &outcome {
+            told(|| after(value));
         }
-    })
+        // Whoever asked may be gone; the job is done all the same.
+        let _ = reply.send(outcome);
+    });
+    (work, answer)
+}
+
+struct Once<J, T, E, A> {
+    job: Option<J>,
+    outcome: Option<Outcome<T, E>>,
+    tell: A,
+}
+
+struct Repeatable<J, T, E, A> {
+    job: J,
+    outcome: Option<Outcome<T, E>>,
+    tell: A,
+}
+
+impl<J, T, E, A> Job for Once<J, T, E, A>
+where
+    T: Send,
+    E: Send,
+    J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send,
+    A: FnOnce(Outcome<T, E>) + Send,
+{
+    fn run(&mut self, tx: &Transaction<'_>) -> bool {
+        if let Some(job) = self.job.take() {
+            self.outcome = Some(caught(|| job(tx)));
+        }
+        self.outcome.as_ref().is_some_and(Result::is_ok)
+    }
+
+    fn is_repeatable(&self) -> bool {
+        false
+    }
+
+    fn answer(self: Box<Self>, group: Result<(), StoreError>) {
+        let Self { job, outcome, tell } = *self;
+        drop(job);
+        told(|| tell(settled(outcome, group)));
+    }
+}
+
+impl<J, T, E, A> Job for Repeatable<J, T, E, A>
+where
+    T: Send,
+    E: Send,
+    J: FnMut(&Transaction<'_>) -> Result<T, E> + Send,
+    A: FnOnce(Outcome<T, E>) + Send,
+{
+    fn run(&mut self, tx: &Transaction<'_>) -> bool {
+        let outcome = caught(|| (self.job)(tx));
+        self.outcome.insert(outcome).is_ok()
+    }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
+    fn answer(self: Box<Self>, group: Result<(), StoreError>) {
+        let Self { job, outcome, tell } = *self;
+        drop(job);
+        told(|| tell(settled(outcome, group)));
+    }
+}
+
+/// A job that panics has failed, and takes nobody with it.
+fn caught<T, E>(job: impl FnOnce() -> Result<T, E>) -> Outcome<T, E> {
+    catch_unwind(AssertUnwindSafe(job))
+        .map_err(|panic| WriteError::Store(StoreError::Panicked(panic_text(&*panic))))?
+        .map_err(WriteError::Job)
+}
+
+fn settled<T, E>(outcome: Option<Outcome<T, E>>, group: Result<(), StoreError>) -> Outcome<T, E> {
+    match outcome {
+        Some(outcome) => outcome.and_then(|value| group.map(|()| value).map_err(WriteError::Store)),
+        None => Err(WriteError::Store(group.err().unwrap_or(StoreError::Closed))),
+    }
 }
 
 /// Whoever is told of a commit must not take the writer down.

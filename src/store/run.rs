@@ -7,7 +7,7 @@ use std::time::Instant;
 use rusqlite::{Connection, Transaction};
 
 use super::commit::{self, Conflict};
-use super::{Priority, Store, StoreError, WriteError, snapshot};
+use super::{Priority, Store, StoreError, WriteError, queue, snapshot};
 use crate::domain::ids::{Fresh, Salt, TicketId};
 use crate::domain::plan::Plan;
 use crate::domain::snapshot::{Directory, Lookup, Snapshot};
@@ -129,14 +129,14 @@ impl Store {
         telemetry::stage(Stage::Read, began.elapsed());
         let (plan, answer) = make(&snapshot, &mut self.fresh()?)?;
         let began = Instant::now();
-        self.writer()?.queue().submit_told(
-            Priority::Other,
+        let work = queue::repeatable(
             move |tx| commit::apply(tx, &plan, now),
             move |committed| {
                 telemetry::stage(Stage::Commit, began.elapsed());
                 tell(committed.map_err(WriteError::flatten), answer);
             },
         );
+        self.writer()?.queue().submit(Priority::Other, work);
         Ok(())
     }
 

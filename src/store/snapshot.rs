@@ -194,21 +194,26 @@ fn known_message_columns(row: &Row<'_>) -> Result<KnownMessage> {
 /// Mails that were accepted after this one count too: if such a copy was decided first, this one is the second
 /// delivery of the two.
 fn earlier_mails(conn: &Connection, key: &MailKey) -> Result<Vec<EarlierMail>> {
-    let sql = "SELECT *, author_key IS ?5 AS by_author FROM journal
-               WHERE ((digest_hash = ?1 AND digest = ?2 AND author_key = ?5)
-                       OR (message_hash = ?3 AND message_id = ?4))
-                   AND accepted_at >= ?6 AND id <> ?7 AND state <> 'pending'
-               ORDER BY accepted_at DESC, id DESC";
-    let params = (
-        rows::digest_hash(&key.digest),
-        key.digest,
-        key.message_id.as_ref().map(rows::message_hash),
-        key.message_id.as_ref().map(|id| &id.0),
-        key.author.key(),
-        key.accepted_at.plus(-DUPLICATE_WINDOW).0,
-        key.journal.0,
-    );
-    all(conn, sql, params, earlier_mail_columns)
+    let (author, since) = (key.author.key(), key.accepted_at.plus(-DUPLICATE_WINDOW).0);
+    match &key.message_id {
+        Some(id) => all(
+            conn,
+            "SELECT *, author_key IS ?3 AS by_author FROM journal
+             WHERE message_hash = ?1 AND message_id = ?2 AND accepted_at >= ?4 AND id <> ?5 AND state <> 'pending'
+             ORDER BY accepted_at DESC, id DESC",
+            (rows::message_hash(id), &id.0, author, since, key.journal.0),
+            earlier_mail_columns,
+        ),
+        None => all(
+            conn,
+            "SELECT *, 1 AS by_author FROM journal
+             WHERE digest_hash = ?1 AND message_hash IS NULL AND digest = ?2 AND author_key = ?3
+                 AND accepted_at >= ?4 AND id <> ?5 AND state <> 'pending'
+             ORDER BY accepted_at DESC, id DESC",
+            (rows::digest_hash(&key.digest), key.digest, author, since, key.journal.0),
+            earlier_mail_columns,
+        ),
+    }
 }
 
 fn earlier_mail_columns(row: &Row<'_>) -> Result<EarlierMail> {

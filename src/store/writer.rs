@@ -1,7 +1,8 @@
 //! The one thread that writes, and commits for many at once.
 //!
-//! It takes the jobs that wait (those of the journal first), runs each in a savepoint, commits once and then answers
-//! all of them. **Invariants:** nobody is answered, woken or told anything before COMMIT has returned; a job that
+//! It takes the jobs that wait (those of the journal first), runs them in one transaction, commits once and then answers
+//! all of them. Jobs that can be run again are run as they are, and only if one fails each again in a savepoint of its own: a
+//! savepoint makes SQLite keep a copy of each page that is changed. **Invariants:** nobody is answered, woken or told anything before COMMIT has returned; a job that
 //! fails or panics leaves nothing behind and takes no other with it; if the transaction is lost, every job of the
 //! group failed; if nobody can say whether a COMMIT is kept, no further job is run and the process ends.
 //!
@@ -19,7 +20,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::checkpoint::WalKeeper;
 use super::errors::is_full;
-use super::queue::{Done, JobQueue, Priority, Work, refuse};
+use super::queue::{JobQueue, Priority, Work};
 use super::sequences::{Covered, Sequences};
 use super::{StoreError, lock};
 use crate::telemetry;
@@ -156,7 +157,7 @@ impl Thread {
                 self.queue.stop(why.clone());
             }
             for done in std::mem::take(&mut group.done) {
-                (done.answer)(ended.clone());
+                done.work.answer(ended.clone());
             }
             match ended {
                 Ok(()) => self.setup.wal.after_commit(&self.setup.conn),
@@ -187,10 +188,7 @@ impl Thread {
             }
         };
         while let Some(work) = group.next(&self.queue) {
-            group.done.push(run_job(&tx, work)?);
-            if tx.is_autocommit() {
-                return Err(StoreError::Failed("another job lost the transaction".to_owned()));
-            }
+            group.run(&tx, work)?;
         }
         let kept = group.done.iter().filter(|done| done.keep).count();
         if kept == 0 {
@@ -222,6 +220,8 @@ impl Thread {
 struct Group {
     opened: Instant,
     done: Vec<Done>,
+    /// Each job is run in a savepoint from now on: one that cannot be run again is in the group, or one has failed.
+    careful: bool,
     /// How many of them some session waits for.
     from_sessions: usize,
     /// The most sessions that were between DATA and its reply since the group was opened.
@@ -233,7 +233,37 @@ struct Group {
 impl Group {
     fn new(patience: Patience) -> Self {
         let done = Vec::with_capacity(GROUP_JOBS);
-        Self { opened: Instant::now(), done, from_sessions: 0, senders: 0, patience, waits_until: None }
+        Self {
+            opened: Instant::now(),
+            done,
+            careful: false,
+            from_sessions: 0,
+            senders: 0,
+            patience,
+            waits_until: None,
+        }
+    }
+
+    /// Runs a job. An error is the group's.
+    fn run(&mut self, tx: &Transaction<'_>, mut work: Work) -> Result<(), StoreError> {
+        self.careful |= !work.is_repeatable();
+        if !self.careful {
+            let keep = work.run(tx);
+            if keep || tx.is_autocommit() {
+                self.done.push(Done { work, keep });
+                return still_open(tx);
+            }
+            self.careful = true;
+            self.start_over(tx)?;
+        }
+        self.done.push(Done { work, keep: false });
+        self.done.last_mut().map_or(Ok(()), |done| done.run_in_savepoint(tx))
+    }
+
+    /// What a failed job may have left behind is undone with all the rest; the rest is done again.
+    fn start_over(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        tx.execute_batch("ROLLBACK; BEGIN IMMEDIATE")?;
+        self.done.iter_mut().try_for_each(|done| done.run_in_savepoint(tx))
     }
 
     /// The next job of the group, or `None` when it is time to commit.
@@ -282,28 +312,30 @@ impl Patience {
     }
 }
 
-/// Runs one job in a savepoint. An error is the group's: the savepoint could not be made or ended.
-fn run_job(tx: &Transaction<'_>, work: Work) -> Result<Done, StoreError> {
-    if let Err(error) = execute(tx, "SAVEPOINT job") {
-        let why = StoreError::from(error);
-        refuse(work, &why);
-        return Err(why);
-    }
-    let done = work(Ok(tx));
-    if tx.is_autocommit() {
-        return Ok(done);
-    }
-    let ended = match done.keep {
-        true => execute(tx, "RELEASE job"),
-        false => execute(tx, "ROLLBACK TO job").and_then(|()| execute(tx, "RELEASE job")),
-    };
-    match ended {
-        Ok(()) => Ok(done),
-        Err(error) => {
-            let why = StoreError::from(error);
-            (done.answer)(Err(why.clone()));
-            Err(why)
+/// A job that was run.
+struct Done {
+    work: Work,
+    /// What it wrote is to be kept.
+    keep: bool,
+}
+
+impl Done {
+    /// Runs the job so that it leaves nothing behind if it fails. An error is the group's.
+    fn run_in_savepoint(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        execute(tx, "SAVEPOINT job")?;
+        self.keep = self.work.run(tx);
+        still_open(tx)?;
+        if !self.keep {
+            execute(tx, "ROLLBACK TO job")?;
         }
+        Ok(execute(tx, "RELEASE job")?)
+    }
+}
+
+fn still_open(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    match tx.is_autocommit() {
+        true => Err(StoreError::Failed("another job lost the transaction".to_owned())),
+        false => Ok(()),
     }
 }
 

@@ -60,8 +60,10 @@ fn perform(conn: &Connection, write: &Write, now: Timestamp) -> Result<()> {
         Write::InsertSuspended(held) => mail::insert_suspended(conn, held),
         Write::ReleaseSuspended(id) => release_suspended(conn, *id, now),
         Write::SettleJournal { journal, record, fate } => {
-            settle_journal(conn, *journal, fate, now)?;
-            record.as_ref().map_or(Ok(()), |record| remember_mail(conn, record))
+            match record {
+                Some(record) => settle_with_record(conn, record, fate, now),
+                None => settle_journal(conn, *journal, fate, now),
+            }
         }
         Write::MarkBounced { reverse_path } => match outbox::find_by_reverse_path(conn, reverse_path)? {
             Some(id) => outbox::record_bounced(conn, id, now),
@@ -85,15 +87,21 @@ fn settle_journal(conn: &Connection, journal: JournalId, fate: &Fate, now: Times
     )
 }
 
-/// What a second delivery of the mail would share with it.
-fn remember_mail(conn: &Connection, record: &MailRecord) -> Result<()> {
+/// The same, with what a second delivery of the mail would share with it.
+fn settle_with_record(conn: &Connection, record: &MailRecord, fate: &Fate, now: Timestamp) -> Result<()> {
+    let FateColumns { state, detail, ticket, comment } = rows::fate_columns(fate);
     execute_one(
         conn,
-        "UPDATE journal SET author_key = ?2, message_id = ?3, message_hash = ?4, digest = ?5, digest_hash = ?6,
-             trust = ?7, token_ticket = ?8
-         WHERE id = ?1",
+        "UPDATE journal SET state = ?2, detail = ?3, ticket = ?4, comment = ?5, decided_at = ?6, author_key = ?7,
+             message_id = ?8, message_hash = ?9, digest = ?10, digest_hash = ?11, trust = ?12, token_ticket = ?13
+         WHERE id = ?1 AND state IN ('pending', 'suspended')",
         (
             record.journal.0,
+            state,
+            detail,
+            ticket,
+            comment,
+            now.0,
             record.author.as_ref().map(|author| author.key()),
             record.message_id.as_ref().map(|id| &id.0),
             record.message_id.as_ref().map(rows::message_hash),

@@ -7,9 +7,10 @@ use rusqlite::{Connection, Params, Result};
 use super::Conflict;
 use crate::domain::address::Address;
 use crate::domain::ids::JournalId;
+use crate::domain::mail::MessageId;
 use crate::domain::plan::Precondition;
 use crate::domain::time::Timestamp;
-use crate::store::rows::{digest_hash, first, people};
+use crate::store::rows::{digest_hash, first, message_hash, people};
 use crate::store::snapshot::{self, DUPLICATE_WINDOW};
 
 pub(super) fn holds(conn: &Connection, precondition: &Precondition, now: Timestamp) -> Result<bool> {
@@ -32,8 +33,9 @@ pub(super) fn holds(conn: &Connection, precondition: &Precondition, now: Timesta
             "SELECT 1 FROM suspended_tickets WHERE id = ?1 AND released_at IS NULL",
             [suspended.0],
         ),
-        Precondition::NotDeliveredSince { author, digest, newest_known } => {
-            Ok(!delivered_since(conn, author, digest, *newest_known, now)?)
+        Precondition::NotDeliveredSince { author, message_id, digest, newest_known } => {
+            let since = now.plus(-DUPLICATE_WINDOW);
+            Ok(!delivered_since(conn, author, message_id.as_ref(), digest, *newest_known, since)?)
         }
     }
 }
@@ -42,22 +44,26 @@ pub(super) fn holds(conn: &Connection, precondition: &Precondition, now: Timesta
 fn delivered_since(
     conn: &Connection,
     author: &Address,
+    message_id: Option<&MessageId>,
     digest: &[u8; 32],
     newest_known: Option<JournalId>,
-    now: Timestamp,
+    since: Timestamp,
 ) -> Result<bool> {
-    exists(
-        conn,
-        "SELECT 1 FROM journal WHERE digest_hash = ?1 AND digest = ?2 AND author_key = ?3
-             AND state = 'done' AND id > ?4 AND accepted_at >= ?5",
-        (
-            digest_hash(digest),
-            digest,
-            author.key(),
-            newest_known.map_or(0, |journal| journal.0),
-            now.plus(-DUPLICATE_WINDOW).0,
+    let newest_known = newest_known.map_or(0, |journal| journal.0);
+    match message_id {
+        Some(id) => exists(
+            conn,
+            "SELECT 1 FROM journal WHERE message_hash = ?1 AND message_id = ?2 AND digest = ?3 AND author_key = ?4
+                 AND state = 'done' AND id > ?5 AND accepted_at >= ?6",
+            (message_hash(id), &id.0, digest, author.key(), newest_known, since.0),
         ),
-    )
+        None => exists(
+            conn,
+            "SELECT 1 FROM journal WHERE digest_hash = ?1 AND message_hash IS NULL AND digest = ?2 AND author_key = ?3
+                 AND state = 'done' AND id > ?4 AND accepted_at >= ?5",
+            (digest_hash(digest), digest, author.key(), newest_known, since.0),
+        ),
+    }
 }
 
 fn exists(conn: &Connection, sql: &str, params: impl Params) -> Result<bool> {

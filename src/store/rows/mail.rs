@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     address, execute, execute_one, first, json, message_hash, message_id, optional_address, time, to_json,
-    word,
+    trace_column, word,
 };
 use crate::domain::address::Mailbox;
 use crate::domain::fate::SuspensionCause;
@@ -68,7 +68,7 @@ pub fn insert_suspended(conn: &Connection, held: &SuspendedTicket) -> Result<()>
             &held.subject,
             held.ticket.map(|id| id.0),
             held.created_at.0,
-            to_json(&held.trace)?,
+            trace_column(&held.trace)?,
         ),
     )
 }

@@ -19,6 +19,7 @@ use crate::domain::fate::{DiscardReason, Fate, SuspensionCause};
 use crate::domain::ids::{CommentId, TicketId};
 use crate::domain::mail::MessageId;
 use crate::domain::time::Timestamp;
+use crate::domain::trace::Trace;
 
 /// The 64-bit hash a Message-ID is indexed by. Two ids may share it: compare the text too.
 #[must_use]
@@ -117,6 +118,13 @@ pub(in crate::store) fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -
 
 pub(in crate::store) fn to_json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+/// The column `trace`: each step is a list of its four words. With their names it would be most of what a mail leaves in the
+/// database besides its text. Steps that are objects, as they once were written, can be read too.
+pub(in crate::store) fn trace_column(trace: &Trace) -> Result<String> {
+    let steps = trace.steps.iter().map(|step| [&step.stage, &step.check, &step.answer, &step.because]);
+    to_json(&steps.collect::<Vec<_>>())
 }
 
 /// 64 unsigned bits as SQLite keeps them.

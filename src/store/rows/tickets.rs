@@ -6,7 +6,8 @@ use rusqlite::{Connection, Result, Row};
 use serde_json::Value;
 
 use super::{
-    all, execute, execute_one, first, json, optional_address, optional_word, signed, time, to_json, word,
+    all, execute, execute_one, first, json, optional_address, optional_word, signed, time, to_json, trace_column,
+    word,
 };
 use crate::domain::event::{Audit, AuditEvent};
 use crate::domain::ids::{AuditId, CommentId, GroupId, JournalId, OrganizationId, Salt, TicketId, UserId};
@@ -213,7 +214,7 @@ pub fn insert_audit(conn: &Connection, audit: &Audit) -> Result<()> {
             audit.via.word(),
             audit.journal.map(|id| id.0),
             audit.created_at.0,
-            to_json(&audit.trace)?,
+            trace_column(&audit.trace)?,
         ),
     )?;
     let sql = "INSERT INTO events (audit, position, type, event) VALUES (?1, ?2, ?3, ?4)";
