@@ -107,6 +107,7 @@ pub fn run(config: Config) -> Result<(), String> {
     let watch = pressure.watch().map_err(|error| format!("cannot start a thread: {error}"))?;
     let deciders = if config.deciders == 0 { workers::usual_count() } else { config.deciders };
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(socket_threads())
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
@@ -114,6 +115,12 @@ pub fn run(config: Config) -> Result<(), String> {
     drop(watch);
     pipeline.store.close();
     served
+}
+
+/// Half of the cores: sockets are a small part of the work, and threads that take turns on them wake each other for every command
+/// of every client.
+fn socket_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
 
 async fn serve(
