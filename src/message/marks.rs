@@ -133,6 +133,12 @@ pub(super) fn is_header_block(rest: &[&str]) -> bool {
         HEADER_BLOCK
             .map(|names| Regex::new(&format!(r"(?i)^[\s>*]*({})\s?\*?\s?[:：]", names.join("|"))).ok())
     });
+    let Some(first) = rest.first() else { return false };
+    // Asked of each line of each mail. 0xEF leads the other colon.
+    let may_begin = memchr::memchr2(b':', 0xef, first.as_bytes()).is_some() || first.trim_start().starts_with('_');
+    if !may_begin {
+        return false;
+    }
     let mut lines = rest.iter().filter(|line| !line.trim().is_empty()).peekable();
     lines.next_if(|line| line.trim().len() >= 5 && line.trim().chars().all(|c| c == '_'));
     if !lines.peek().is_some_and(|line| line.contains(COLONS)) {
@@ -175,7 +181,12 @@ pub(super) fn attribution(rest: &[&str]) -> Option<usize> {
 /// Whether the line begins as `On …` does. Asked of each line of each mail, so without a pattern.
 fn opens_attribution(line: &str) -> bool {
     const WORDS: &[&str] = &["on", "le", "am", "el", "il", "op", "em", "den", "på", "dnia"];
-    let Some((first, rest)) = line.trim_start().split_once(char::is_whitespace) else { return false };
+    let line = line.trim_start();
+    let initial = line.as_bytes().first().map(u8::to_ascii_lowercase);
+    if !initial.is_some_and(|initial| b"olaeidpw".contains(&initial)) {
+        return false;
+    }
+    let Some((first, rest)) = line.split_once(char::is_whitespace) else { return false };
     let is = |word: &str, expected: &str| {
         word.eq_ignore_ascii_case(expected) || !word.is_ascii() && word.to_lowercase() == expected
     };

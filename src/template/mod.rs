@@ -19,6 +19,9 @@ mod runtime;
 mod source;
 pub mod values;
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
 use liquid_core::parser;
 use liquid_core::runtime::{Renderable, Template as Elements};
 
@@ -31,6 +34,8 @@ use self::values::Values;
 pub const SOURCE_MAX: usize = 64 * 1024;
 /// Longest rendered part.
 pub const OUTPUT_MAX: usize = 256 * 1024;
+/// Templates that are remembered.
+const MAX_KNOWN: usize = 256;
 /// Longest subject, in characters.
 const SUBJECT_MAX: usize = 500;
 
@@ -89,6 +94,27 @@ impl Template {
         let elements = parser::parse(&prepared, &language::language(weight))
             .map_err(|error| TemplateError { line: None, what: source::first_line(&error) })?;
         Ok(Self { elements: Elements::new(elements), is_html, weight })
+    }
+
+    /// As [`Template::compile`], remembered: the same few templates are rendered for every mail, and reading one takes longer than
+    /// all else that a mail costs.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn compiled(source: &str) -> Result<Arc<Self>, TemplateError> {
+        static KNOWN: LazyLock<Mutex<HashMap<String, Arc<Template>>>> = LazyLock::new(Mutex::default);
+        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(template) = known().get(source) {
+            return Ok(Arc::clone(template));
+        }
+        let template = Arc::new(Self::compile(source)?);
+        let mut known = known();
+        // There are as many as the configuration has. A reload must not make the old ones stay for ever.
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        known.insert(source.to_owned(), Arc::clone(&template));
+        Ok(template)
     }
 
     fn render(&self, desk: &Desk) -> Result<String, TemplateError> {

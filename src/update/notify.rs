@@ -192,8 +192,8 @@ fn render(update: &Update<'_>, item: &Item, audience: values::Audience) -> Rende
         now: update.now,
     };
     let values = values::values(&input, audience);
-    let compiled = Template::compile(&item.subject)
-        .and_then(|subject| Ok((subject, Template::compile(&item.body)?)))
+    let compiled = Template::compiled(&item.subject)
+        .and_then(|subject| Ok((subject, Template::compiled(&item.body)?)))
         .and_then(|(subject, body)| template::render(&subject, &body, &values));
     match compiled {
         Ok(mail) => RenderedMail {

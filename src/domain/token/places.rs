@@ -145,7 +145,7 @@ struct BracketToken {
 }
 
 fn bracket_tokens(text: &str) -> impl Iterator<Item = BracketToken> {
-    text.match_indices(['[', '&']).filter_map(move |(start, _)| {
+    memchr::memchr2_iter(b'[', b'&', text.as_bytes()).filter_map(move |start| {
         let inner_start = start + OPENING.iter().find_map(|form| starts_with(text.get(start..)?, form))?;
         let (inner_len, closing_len, token) = read_to_bracket(text.get(inner_start..)?)?;
         let inner = inner_start..inner_start + inner_len;
