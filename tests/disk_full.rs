@@ -130,13 +130,13 @@ fn a_full_disk_refuses_mail_for_now_and_loses_none() {
         assert!(taken < 5_000, "the disk is full and mail is taken without end");
     };
     assert!(refusal.starts_with("452 4.3.1 "), "{refusal}");
-    let refusal = send(&mut client, taken, 3_000);
+    let refusal = send(&mut client, taken, 10_000);
     assert!(refusal.starts_with("452 4.3.1 "), "a large mail goes to a file of its own: {refusal}");
     let audit = desk.audit();
     assert_eq!(json!([audit["accepted"], audit["failed"]]), json!([taken, 0]), "{audit:#}");
 
     std::fs::remove_file(disk.filler()).unwrap();
-    for lines in [100, 3_000] {
+    for lines in [100, 10_000] {
         let reply = send(&mut client, taken, lines);
         assert!(reply.starts_with("250 "), "{reply}");
         taken += 1;

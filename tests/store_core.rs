@@ -128,12 +128,12 @@ fn an_accepted_mail_rings_after_its_commit() {
 }
 
 #[tokio::test]
-async fn mails_above_64_kb_lie_in_a_file_of_their_own() {
+async fn mails_above_256_kb_lie_in_a_file_of_their_own() {
     let (dir, store) = store();
-    let small = store.accept(envelope(), vec![b'a'; 64 * 1024]).await.unwrap();
-    let large = store.accept(envelope(), vec![b'b'; 64 * 1024 + 1]).await.unwrap();
-    assert_eq!(store.entry(small).unwrap().unwrap().raw, vec![b'a'; 64 * 1024]);
-    assert_eq!(store.entry(large).unwrap().unwrap().raw, vec![b'b'; 64 * 1024 + 1]);
+    let small = store.accept(envelope(), vec![b'a'; 256 * 1024]).await.unwrap();
+    let large = store.accept(envelope(), vec![b'b'; 256 * 1024 + 1]).await.unwrap();
+    assert_eq!(store.entry(small).unwrap().unwrap().raw, vec![b'a'; 256 * 1024]);
+    assert_eq!(store.entry(large).unwrap().unwrap().raw, vec![b'b'; 256 * 1024 + 1]);
     let files = std::fs::read_dir(dir.path().join("blobs")).unwrap().count();
     assert_eq!(files, 2, "one directory for the blob, one for temporary files");
     assert!(store.books(Depth::Database).unwrap().balanced);
@@ -352,8 +352,8 @@ fn a_mail_in_work_at_three_crashes_is_given_up_and_others_are_not() {
     let mut home = dir;
     let mut running = store;
     for crash in 1..=3 {
-        let guard = running.in_work(0, poison).unwrap();
-        drop(running.in_work(1, innocent).unwrap());
+        let guard = running.in_work(poison).unwrap();
+        drop(running.in_work(innocent).unwrap());
         let next = as_killed(home.path());
         drop(guard);
         running = open(next.path());
@@ -521,7 +521,7 @@ fn a_scratch_store_works_like_any_other() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { durability: Durability::Scratch, ..Options::new(NOW) };
     let store = Store::open(dir.path(), options).unwrap();
-    let id = accept(&store, &[b'x'; 100_000]).unwrap();
-    assert_eq!(store.entry(id).unwrap().unwrap().raw, [b'x'; 100_000]);
+    let id = accept(&store, &[b'x'; 300_000]).unwrap();
+    assert_eq!(store.entry(id).unwrap().unwrap().raw, [b'x'; 300_000]);
     assert!(store.books(Depth::Database).unwrap().balanced);
 }

@@ -146,7 +146,7 @@ fn triggers(rules: &[(&str, &str, &str, &str)]) -> Vec<Trigger> {
 }
 
 fn fired(run: &RuleRun) -> Vec<&str> {
-    run.trace.steps.iter().filter(|step| step.answer == "fired").map(|step| step.check.as_str()).collect()
+    run.trace.steps.iter().filter(|step| step.answer == "fired").map(|step| &*step.check).collect()
 }
 
 fn tags(ticket: &Ticket) -> Vec<&str> {

@@ -141,11 +141,13 @@ fn danger_in(raw: &[u8]) -> Option<Defect> {
     let count =
         |regex: &Option<Regex>| regex.as_ref().map_or(usize::MAX, |found| found.find_iter(raw).count());
     // Patterns cost more than to see that there cannot be so many.
-    if memchr::memchr_iter(b'/', raw).nth(MAX_NESTED_MESSAGES).is_some() && count(&NESTED) > MAX_NESTED_MESSAGES
+    if memchr::memchr_iter(b'/', raw).nth(MAX_NESTED_MESSAGES).is_some()
+        && count(&NESTED) > MAX_NESTED_MESSAGES
     {
         return Some(Defect::TooManyNestedMessages);
     }
-    let longest = || MIME_FIELD.as_ref().and_then(|regex| regex.find_iter(raw).map(|field| field.len()).max());
+    let longest =
+        || MIME_FIELD.as_ref().and_then(|regex| regex.find_iter(raw).map(|field| field.len()).max());
     if raw.len() > MAX_MIME_FIELD && longest().unwrap_or_default() > MAX_MIME_FIELD {
         return Some(Defect::HeadersTooLong);
     }

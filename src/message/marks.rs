@@ -135,7 +135,8 @@ pub(super) fn is_header_block(rest: &[&str]) -> bool {
     });
     let Some(first) = rest.first() else { return false };
     // Asked of each line of each mail. 0xEF leads the other colon.
-    let may_begin = memchr::memchr2(b':', 0xef, first.as_bytes()).is_some() || first.trim_start().starts_with('_');
+    let may_begin =
+        memchr::memchr2(b':', 0xef, first.as_bytes()).is_some() || first.trim_start().starts_with('_');
     if !may_begin {
         return false;
     }

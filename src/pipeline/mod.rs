@@ -33,10 +33,10 @@ use crate::store::{self, KeyFile, RunError, Store};
 use crate::telemetry::{self, Stage};
 use crate::update;
 
+use decider::MailScheduler;
 pub use operator::Undone;
 use pressure::Pressure;
 use report::MailReport;
-use decider::MailScheduler;
 
 /// The account's policy and secrets, loaded once at start.
 #[derive(Clone, Debug)]

@@ -198,8 +198,7 @@ fn a_mail_that_waits_for_one_that_fails_is_parked() {
 fn a_mail_that_is_old_enough_waits_for_no_failed_one() {
     let scheduler = in_work(2, &[]);
     scheduler.fail(JournalId(1), ties("a", &[], &["1"]));
-    let Ok(turn) =
-        scheduler.turn(JournalId(2), || ties("b", &[], &["2", "1"]), (Timestamp(0), LATEST), none);
+    let Ok(turn) = scheduler.turn(JournalId(2), || ties("b", &[], &["2", "1"]), (Timestamp(0), LATEST), none);
     assert_eq!(turn, Turn::Now);
 }
 

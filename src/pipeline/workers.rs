@@ -4,12 +4,12 @@
 //! the store by the loader.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::domain::ids::JournalId;
-use crate::store::queries;
+use crate::store::{Signal, queries};
 use crate::telemetry;
 
 use super::Pipeline;
@@ -31,6 +31,8 @@ const MAX_FAILED: u32 = 1_000;
 pub struct Workers {
     scheduler: Arc<MailScheduler>,
     pipeline: Pipeline,
+    /// Rings when it is known what failed mails and suspects are about.
+    remembered: Arc<Signal>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -79,18 +81,20 @@ impl Workers {
         let settler = std::thread::Builder::new().name("settler".to_owned());
         threads.push(settler.spawn(move || decider::settle(&settling, &scheduler_of_settler, &to_settle))?);
         let (loading, scheduler_of_loader) = (pipeline.clone(), Arc::clone(&scheduler));
+        let known = Arc::clone(&remembered);
         let loader = std::thread::Builder::new().name("loader".to_owned());
         threads.push(loader.spawn(move || {
-            let _ = remembered.recv_timeout(REMEMBERING);
+            let _ = known.wait(0, REMEMBERING);
             load(&loading, &scheduler_of_loader);
         })?);
         let handed_over = Arc::clone(&scheduler);
         pipeline.store.watch_mail(move |entry| handed_over.hand_over(entry));
-        Ok(Self { scheduler, pipeline: pipeline.clone(), threads })
+        Ok(Self { scheduler, pipeline: pipeline.clone(), remembered, threads })
     }
 
     /// Blocks until every mail accepted before the call is settled, or parked for a failed one.
     pub fn drain(&self) {
+        let _ = self.remembered.wait(0, REMEMBERING);
         while queue_pending(&self.pipeline, &self.scheduler) > 0 {}
         self.scheduler.drain();
     }
@@ -146,20 +150,21 @@ fn queue_pending(pipeline: &Pipeline, scheduler: &MailScheduler) -> usize {
 }
 
 /// Looks on a thread of its own at the mails that others may have to wait for: whatever is wrong with one of them, it must not
-/// keep the daemon from starting. The channel closes when all are known.
+/// keep the daemon from starting. The bell rings when all are known.
 fn remember(
     pipeline: &Pipeline,
     scheduler: &Arc<MailScheduler>,
     suspects: Vec<JournalId>,
-) -> std::io::Result<Receiver<()>> {
-    let (known, remembered) = channel::<()>();
+) -> std::io::Result<Arc<Signal>> {
+    let remembered = Arc::new(Signal::default());
+    let known = Arc::clone(&remembered);
     let (pipeline, scheduler) = (pipeline.clone(), Arc::clone(scheduler));
     std::thread::Builder::new().name("memory".to_owned()).spawn(move || {
         for suspect in suspects {
             scheduler.remember_suspect(suspect, decider::ties_of_head(&pipeline, suspect));
         }
         remember_failed(&pipeline, &scheduler);
-        drop(known);
+        known.ring();
     })?;
     Ok(remembered)
 }

@@ -1,6 +1,6 @@
 use crate::clock::Clock;
-use crate::domain::mail::{Entrance, Envelope, TrustSource};
 use crate::domain::fate::Fate;
+use crate::domain::mail::{Entrance, Envelope, TrustSource};
 use crate::domain::settings::Settings;
 use crate::domain::time::{MINUTE, Timestamp};
 use crate::pipeline::decider::Undecided;

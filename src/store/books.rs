@@ -313,7 +313,7 @@ mod tests {
             recipients: Vec::new(),
             accepted_at: Timestamp(0),
         };
-        for size in [10, 10, 10, 10, 70_000] {
+        for size in [10, 10, 10, 10, 300_000] {
             store.accept_blocking(&envelope, vec![b'x'; size]).unwrap();
         }
         store.write(Priority::Other, |tx| tx.execute_batch(WORLD)).unwrap();

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 
-use super::{OpenError, lock};
 use super::journal::count_attempt;
 use super::rows;
+use super::{OpenError, lock};
 use crate::domain::fate::Fate;
 use crate::domain::ids::JournalId;
 use crate::domain::time::Timestamp;

@@ -24,7 +24,7 @@ impl Poison {
     /// Gives the desk a poison mail, the first of its journal.
     fn administer(desk: &Desk) -> Self {
         desk.start().stop();
-        let text = "All work and no play makes a dull printer.\n".repeat(2_000);
+        let text = "All work and no play makes a dull printer.\n".repeat(8_000);
         let mail = compose(RITA, SUPPORT, "1@customer.example", "Help", &text).replace('\n', "\r\n");
         let options = postern::store::Options::new(postern::clock::Clock::system().now());
         let store = Store::open(desk.data(), options).unwrap();

@@ -20,7 +20,7 @@ const TEMPORARY: i32 = 75;
 
 /// A letter that fits into a row, and one that does not.
 fn small_and_large(round: &str) -> Vec<Letter> {
-    vec![Letter::new(&format!("small-{round}"), 3), Letter::new(&format!("large-{round}"), 3_000)]
+    vec![Letter::new(&format!("small-{round}"), 3), Letter::new(&format!("large-{round}"), 10_000)]
 }
 
 /// What a client may be told: a reply that begins so, or nothing.

@@ -295,7 +295,7 @@ impl Row {
         compare("identified by", form.identified_by().unwrap_or("-"), report.identified_by.unwrap_or("-"));
         let list: Vec<_> = report.trace.steps.iter().filter(|step| step.stage == "privacy").collect();
         let settling = list.last().filter(|step| step.answer == "settle");
-        compare("rule", &self.rule, settling.map_or("-", |step| step.check.as_str()));
+        compare("rule", &self.rule, settling.map_or("-", |step| &*step.check));
         if self.outcome == "suspended" {
             compare("cause", &self.flags.join(" "), report.cause.as_deref().unwrap_or("-"));
             compare("comment", "false", &is_comment.to_string());

@@ -106,6 +106,7 @@ fn a_held_mail_that_was_let_in_is_a_conflict() {
 fn the_same_mail_delivered_meanwhile_is_a_conflict() {
     let since = |author: &str, digest, newest_known: Option<i64>| Precondition::NotDeliveredSince {
         author: address(author),
+        message_id: record(JournalId(3)).message_id,
         digest: [digest; 32],
         newest_known: newest_known.map(JournalId),
     };
@@ -120,6 +121,7 @@ fn a_delivery_older_than_the_window_never_conflicts_since_no_snapshot_would_show
     deliver(&conn, record(JournalId(1)), NOW.plus(-31 * DAY));
     let precondition = Precondition::NotDeliveredSince {
         author: address("customer@example.net"),
+        message_id: record(JournalId(1)).message_id,
         digest: [5; 32],
         newest_known: None,
     };

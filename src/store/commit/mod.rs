@@ -59,12 +59,10 @@ fn perform(conn: &Connection, write: &Write, now: Timestamp) -> Result<()> {
         Write::InsertOutbox(entry) => mail::insert_outbox(conn, entry, now),
         Write::InsertSuspended(held) => mail::insert_suspended(conn, held),
         Write::ReleaseSuspended(id) => release_suspended(conn, *id, now),
-        Write::SettleJournal { journal, record, fate } => {
-            match record {
-                Some(record) => settle_with_record(conn, record, fate, now),
-                None => settle_journal(conn, *journal, fate, now),
-            }
-        }
+        Write::SettleJournal { journal, record, fate } => match record {
+            Some(record) => settle_with_record(conn, record, fate, now),
+            None => settle_journal(conn, *journal, fate, now),
+        },
         Write::MarkBounced { reverse_path } => match outbox::find_by_reverse_path(conn, reverse_path)? {
             Some(id) => outbox::record_bounced(conn, id, now),
             None => Ok(()),

@@ -6,8 +6,8 @@ use rusqlite::{Connection, Result, Row};
 use serde_json::Value;
 
 use super::{
-    all, execute, execute_one, first, json, optional_address, optional_word, signed, time, to_json, trace_column,
-    word,
+    all, execute, execute_one, first, json, optional_address, optional_word, signed, time, to_json,
+    trace_column, word,
 };
 use crate::domain::event::{Audit, AuditEvent};
 use crate::domain::ids::{AuditId, CommentId, GroupId, JournalId, OrganizationId, Salt, TicketId, UserId};

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use super::*;
 use crate::domain::time::Timestamp;
 use crate::store::checkpoint::{Checkpointer, WalPages};
+use crate::store::queue::{self, Answer};
 use crate::store::readers::Readers;
 use crate::store::{Durability, WriteError, open};
 
@@ -17,6 +18,21 @@ fn start(dir: &Path, conn: Connection, on_in_doubt: fn(&str)) -> (Writer, Checkp
     let wal = WalKeeper::new(pages, 64 << 20, Arc::new(Readers::new(dir)), &checkpointer, &conn).unwrap();
     let sequences = Arc::new(sequences);
     (Writer::start(Setup { conn, sequences, covered, wal, on_in_doubt }).unwrap(), checkpointer)
+}
+
+/// Queues a job that is run once.
+fn submit<T, E>(
+    writer: &Writer,
+    job: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    after: impl FnOnce(&T) + Send + 'static,
+) -> Answer<T, E>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    let (work, answer) = queue::answered(job, after);
+    writer.queue().submit(Priority::Other, work);
+    answer
 }
 
 fn insert(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<usize> {
@@ -33,15 +49,15 @@ fn a_commit_in_doubt_fails_the_whole_group_and_stops_the_store() {
     let (writer, checkpointer) = start(dir.path(), conn, |_| TOLD.store(true, Ordering::SeqCst));
 
     let (open_gate, gate) = std::sync::mpsc::channel::<()>();
-    let first = writer.queue().submit(
-        Priority::Other,
+    let first = submit(
+        &writer,
         move |tx| {
             gate.recv().unwrap();
             insert(tx, "a")
         },
         |_| panic!("nothing may be told before the commit"),
     );
-    let second = writer.queue().submit(Priority::Other, |tx| insert(tx, "b"), |_| {});
+    let second = submit(&writer, |tx| insert(tx, "b"), |_| {});
     open_gate.send(()).unwrap();
     for answer in [first, second] {
         let error = answer.blocking_recv().unwrap().unwrap_err();
@@ -51,7 +67,7 @@ fn a_commit_in_doubt_fails_the_whole_group_and_stops_the_store() {
     checkpointer.stop();
     assert!(TOLD.load(Ordering::SeqCst));
 
-    let late = writer.queue().submit(Priority::Other, |tx| insert(tx, "c"), |_| {}).blocking_recv().unwrap();
+    let late = submit(&writer, |tx| insert(tx, "c"), |_| {}).blocking_recv().unwrap();
     assert!(matches!(late, Err(WriteError::Store(StoreError::InDoubt(_)))));
 }
 
@@ -60,8 +76,8 @@ fn a_commit_that_fails_with_the_transaction_standing_is_no_doubt() {
     let dir = tempfile::tempdir().unwrap();
     let conn = open::open(dir.path(), Durability::Full, Timestamp(0)).unwrap().conn;
     let (writer, checkpointer) = start(dir.path(), conn, |why| panic!("{why}"));
-    let dangling = writer.queue().submit(
-        Priority::Other,
+    let dangling = submit(
+        &writer,
         |tx| {
             tx.pragma_update(None, "defer_foreign_keys", true)?;
             tx.execute(
@@ -72,10 +88,87 @@ fn a_commit_that_fails_with_the_transaction_standing_is_no_doubt() {
         |_| {},
     );
     assert!(matches!(dangling.blocking_recv().unwrap(), Err(WriteError::Store(StoreError::Failed(_)))));
-    let next = writer.queue().submit(Priority::Other, |tx| insert(tx, "b"), |_| {});
+    let next = submit(&writer, |tx| insert(tx, "b"), |_| {});
     assert_eq!(next.blocking_recv().unwrap(), Ok(1));
     assert!(writer.stop().is_some());
     checkpointer.stop();
+}
+
+#[test]
+fn a_job_that_fails_leaves_nothing_behind_and_takes_no_other_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let conn = open::open(dir.path(), Durability::Full, Timestamp(0)).unwrap().conn;
+    let (writer, checkpointer) = start(dir.path(), conn, |why| panic!("{why}"));
+    let (told, outcomes) = std::sync::mpsc::channel();
+    let repeatable = |name: &'static str, end: fn() -> rusqlite::Result<()>| {
+        let told = told.clone();
+        let runs = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&runs);
+        let work = queue::repeatable(
+            move |tx: &Transaction<'_>| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                insert(tx, name)?;
+                end()
+            },
+            move |outcome: queue::Outcome<(), rusqlite::Error>| told.send((name, outcome.is_ok())).unwrap(),
+        );
+        writer.queue().submit(Priority::Other, work);
+        runs
+    };
+    let fails = || Err(rusqlite::Error::QueryReturnedNoRows);
+    // All that follows waits for the gate, and so makes one group.
+    let (open_gate, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let first = submit(&writer, move |_| gate.lock().unwrap().recv().map_err(drop), |()| {});
+    std::thread::sleep(MS);
+    let begun = repeatable("a", || Ok(()));
+    repeatable("b", fails);
+    repeatable("c", || Ok(()));
+    repeatable("d", || panic!("a job of a test panics"));
+    let once = submit(&writer, |tx| insert(tx, "e"), |_| {});
+    repeatable("f", fails);
+    repeatable("g", || Ok(()));
+    open_gate.send(()).unwrap();
+    assert_eq!((first.blocking_recv().unwrap(), once.blocking_recv().unwrap()), (Ok(()), Ok(1)));
+
+    let mut heard: Vec<_> = outcomes.iter().take(6).collect();
+    heard.sort_unstable();
+    assert_eq!(heard, [("a", true), ("b", false), ("c", true), ("d", false), ("f", false), ("g", true)]);
+    assert!(begun.load(Ordering::SeqCst) <= 2);
+    let conn = writer.stop().unwrap();
+    let kept = "SELECT group_concat(name, '') FROM sequences WHERE length(name) = 1";
+    assert_eq!(conn.query_row(kept, [], |row| row.get::<_, String>(0)).unwrap(), "aceg");
+    checkpointer.stop();
+}
+
+/// One group, job by job: the name it inserts, whether it can be run again, and whether it fails.
+fn kept_of(jobs: &[(&'static str, bool, bool)]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let conn = open::open(dir.path(), Durability::Full, Timestamp(0)).unwrap().conn;
+    let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate).unwrap();
+    let mut group = Group::new(Patience::default());
+    for (name, again, fails) in jobs.iter().copied() {
+        let job = move |tx: &Transaction<'_>| {
+            insert(tx, name)?;
+            if fails { Err(rusqlite::Error::QueryReturnedNoRows) } else { Ok(()) }
+        };
+        let tell = |_: queue::Outcome<(), rusqlite::Error>| {};
+        let work = if again { queue::repeatable(job, tell) } else { queue::once(job, tell) };
+        group.run(&tx, work).unwrap();
+    }
+    let kept = "SELECT coalesce(group_concat(name, ''), '') FROM sequences WHERE length(name) = 1";
+    let kept = tx.query_row(kept, [], |row| row.get(0)).unwrap();
+    tx.commit().unwrap();
+    kept
+}
+
+#[test]
+fn what_was_done_before_a_failure_is_done_again_and_what_cannot_be_is_not_undone() {
+    assert_eq!(kept_of(&[("a", true, false), ("b", true, true), ("c", true, false)]), "ac");
+    assert_eq!(kept_of(&[("a", true, true), ("b", true, true)]), "");
+    assert_eq!(kept_of(&[("a", true, false), ("b", false, false), ("c", true, true)]), "ab");
+    assert_eq!(kept_of(&[("a", true, false), ("b", false, true), ("c", true, false)]), "ac");
+    assert_eq!(kept_of(&[("a", false, true), ("b", true, true), ("c", false, false)]), "c");
 }
 
 fn for_sessions(wait: Duration) -> Group {
