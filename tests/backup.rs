@@ -80,7 +80,7 @@ fn a_backup_under_load_ends_holds_up_nobody_and_goes_on_elsewhere() {
                     }
                     let began = Instant::now();
                     // Every tenth is too large for a row.
-                    let lines = if number % 10 == 9 { 2_000 } else { 3 };
+                    let lines = if number % 10 == 9 { 8_000 } else { 3 };
                     send(&mut client, &format!("c{session}-{number}"), SUPPORT, lines);
                     sent.fetch_add(1, Ordering::SeqCst);
                     let mut slowest = slowest.lock().unwrap();

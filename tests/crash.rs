@@ -119,7 +119,7 @@ impl Senders {
             _ => (format!("c{number}@customer.example"), SUPPORT.to_owned(), None),
         };
         // Some are too large for a row and lie in a file.
-        let lines = if number.is_multiple_of(17) { 2_000 } else { 3 };
+        let lines = if number.is_multiple_of(17) { 8_000 } else { 3 };
         let text = "A line of what a customer has to say.\n".repeat(lines);
         let message_id = format!("{number}@m.example");
         let text =

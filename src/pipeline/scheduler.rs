@@ -12,76 +12,25 @@
 //! **Invariant:** a row waits for earlier rows only, so the earliest row in work waits for nobody: there is no deadlock.
 //! **Invariant:** a parked row waits until a moment that was known when it was parked, at the latest.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod state;
+mod ties;
+
+use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::address::{Address, Mailbox};
 use crate::domain::ids::{JournalId, TicketId};
-use crate::domain::mail::{InboundMessage, MessageId};
 use crate::domain::snapshot::JournalEntry;
 use crate::domain::time::{MINUTE, Timestamp};
 use crate::store::Pending;
 
-/// Bytes of the large mails that may be in work together: each takes several times its size while it is.
-const MAX_IN_WORK: u64 = 64 << 20;
-/// Smaller ones are not counted.
-const LARGE: u64 = 256 << 10;
-
-/// Mails in work at once, those included whose commit is awaited.
-const MAX_MAILS: usize = 64;
+use state::{Parked, State, pick};
+pub use ties::Ties;
 
 /// Bytes of waiting mails that are kept in memory; others are read from the store when their turn comes.
 const MAX_BYTES: usize = 8 << 20;
 
 /// How long after its acceptance a mail waits for a failed one that it refers to (DESIGN §2).
 const GRACE: i64 = 15 * MINUTE;
-
-/// What a mail shares with others.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ties {
-    authors: BTreeSet<Address>,
-    /// People in To and Cc, who become known by this mail if nobody knew them.
-    mentioned: BTreeSet<Address>,
-    /// The mail's own Message-ID and those it refers to.
-    thread: BTreeSet<MessageId>,
-    tickets: BTreeSet<TicketId>,
-}
-
-impl Ties {
-    #[must_use]
-    pub fn of(message: &InboundMessage) -> Self {
-        let addresses =
-            |mailboxes: &[Mailbox]| mailboxes.iter().map(|mailbox| mailbox.address.clone()).collect();
-        let thread = message.message_id.iter().chain(&message.in_reply_to).chain(&message.references);
-        Self {
-            authors: addresses(&[message.from.as_slice(), &message.reply_to].concat()),
-            mentioned: addresses(&[message.to.as_slice(), &message.cc].concat()),
-            thread: thread.cloned().collect(),
-            tickets: BTreeSet::new(),
-        }
-    }
-
-    /// Of a mail of which no more is known than what names its conversation.
-    #[must_use]
-    pub fn of_conversation(message: &InboundMessage, tickets: BTreeSet<TicketId>) -> Self {
-        let whole = Self::of(message);
-        Self { thread: whole.thread, tickets, ..Self::default() }
-    }
-
-    fn shares_people_with(&self, earlier: &Self) -> bool {
-        !self.authors.is_disjoint(&earlier.authors)
-            || !self.authors.is_disjoint(&earlier.mentioned)
-            || !self.mentioned.is_disjoint(&earlier.authors)
-    }
-
-    fn is_tied_to(&self, earlier: &Self) -> bool {
-        self.shares_conversation_with(earlier) || self.shares_people_with(earlier)
-    }
-
-    fn shares_conversation_with(&self, earlier: &Self) -> bool {
-        !self.tickets.is_disjoint(&earlier.tickets) || !self.thread.is_disjoint(&earlier.thread)
-    }
-}
 
 /// Whether a mail may be decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,156 +50,6 @@ pub enum Task<M> {
     Read(JournalId),
     /// It was shelved, and its turn may have come.
     Resume(JournalId, M),
-}
-
-#[derive(Debug)]
-struct Parked {
-    ties: Ties,
-    until: Timestamp,
-}
-
-#[derive(Debug)]
-struct State<M> {
-    waiting: VecDeque<JournalId>,
-    /// Rows in work; the ties are unknown until the row is parsed.
-    in_work: BTreeMap<JournalId, Option<Ties>>,
-    /// Rows that were given up, even while a person has them tried again.
-    failed: BTreeMap<JournalId, Ties>,
-    parked: BTreeMap<JournalId, Parked>,
-    /// Rows in work whose turn has not come, as far as they were read.
-    shelf: BTreeMap<JournalId, M>,
-    /// The earlier rows that those whose ties are known wait for.
-    waits: BTreeMap<JournalId, Vec<JournalId>>,
-    /// What rows are about that were in work before and are to be tried again: later ones do not overtake them.
-    again: BTreeMap<JournalId, Ties>,
-    /// The sizes of large mails.
-    large: BTreeMap<JournalId, u64>,
-    /// Waiting mails that were handed over as they were accepted.
-    entries: BTreeMap<JournalId, JournalEntry>,
-    /// The bytes of their messages.
-    bytes: usize,
-    /// Mails that are accepted now may be handed over: all before them are queued.
-    caught_up: bool,
-    /// Counts the mails that were not taken when they were handed over: they are to be found in the store.
-    missed: u64,
-    /// Deciders that are at work, less those that wait for the disk.
-    busy: usize,
-    /// Threads that wait for something to do. The last one is called first: its caches are warm.
-    idle: Vec<Arc<Condvar>>,
-    /// Threads that wait for rows in work.
-    watching: usize,
-    /// Rows that were in work when the process died before. At most one of them is in work at a time, so that the next
-    /// crash names the culprit.
-    suspects: BTreeSet<JournalId>,
-    /// The newest row that was ever queued; 0 before the first.
-    newest: i64,
-    stopping: bool,
-}
-
-impl<M> State<M> {
-    fn new(suspects: impl IntoIterator<Item = JournalId>) -> Self {
-        Self {
-            waiting: VecDeque::new(),
-            in_work: BTreeMap::new(),
-            failed: BTreeMap::new(),
-            parked: BTreeMap::new(),
-            shelf: BTreeMap::new(),
-            waits: BTreeMap::new(),
-            again: BTreeMap::new(),
-            large: BTreeMap::new(),
-            entries: BTreeMap::new(),
-            bytes: 0,
-            caught_up: false,
-            missed: 0,
-            busy: 0,
-            idle: Vec::new(),
-            watching: 0,
-            suspects: suspects.into_iter().collect(),
-            newest: 0,
-            stopping: false,
-        }
-    }
-
-    /// Whether an earlier row may turn out to be one that this row is tied to.
-    fn may_be_tied(&self, row: JournalId) -> bool {
-        self.in_work.range(..row).any(|(_, earlier)| earlier.is_none())
-    }
-
-    fn waits(&self, row: JournalId) -> bool {
-        match self.waits.get(&row) {
-            Some(earlier) => earlier.iter().any(|earlier| self.in_work.contains_key(earlier)),
-            None => self.may_be_tied(row),
-        }
-    }
-
-    /// The first shelved row whose turn may have come.
-    fn first_ready(&self) -> Option<JournalId> {
-        self.shelf.keys().copied().find(|row| !self.waits(*row))
-    }
-
-    /// A row that is not in work any more.
-    fn leave(&mut self, row: JournalId) -> Option<Ties> {
-        self.waits.remove(&row);
-        self.in_work.remove(&row).flatten()
-    }
-
-    fn earlier_than(&self, row: JournalId) -> Vec<JournalId> {
-        self.in_work.range(..row).map(|(id, _)| *id).collect()
-    }
-
-    /// Until when the row must be parked: for a failed row while its grace lasts, for one that is tried again, or as long as
-    /// a parked one.
-    fn parked_until(
-        &self,
-        row: JournalId,
-        ties: &Ties,
-        (grace, now): (Option<Timestamp>, Timestamp),
-    ) -> Option<Timestamp> {
-        let again = self.again.range(..row).any(|(_, again)| ties.is_tied_to(again));
-        let failed = || self.failed.range(..row).any(|(_, failed)| ties.shares_conversation_with(failed));
-        let parked = self.parked.range(..row).filter(|(_, parked)| ties.is_tied_to(&parked.ties));
-        let graces = grace.filter(|_| failed()).into_iter().chain(again.then(|| now.plus(GRACE)));
-        graces.chain(parked.map(|(_, parked)| parked.until)).max()
-    }
-
-    /// The earlier rows in work that the row must wait for. It takes over what the conversation is about.
-    fn tie(&self, row: JournalId, ties: &mut Ties) -> Vec<JournalId> {
-        let mut waits_for = Vec::new();
-        for (earlier, its) in self.in_work.range(..row) {
-            let Some(its) = its else { continue };
-            if ties.shares_conversation_with(its) {
-                ties.thread.extend(its.thread.iter().cloned());
-                ties.tickets.extend(&its.tickets);
-                waits_for.push(*earlier);
-            } else if ties.shares_people_with(its) {
-                waits_for.push(*earlier);
-            }
-        }
-        waits_for
-    }
-
-    /// Queues a row behind all others; one that was queued before is left out.
-    fn queue(&mut self, Pending { row, size }: Pending) {
-        if row.0 > self.newest {
-            self.newest = row.0;
-            self.large.extend((size >= LARGE).then_some((row, size)));
-            self.waiting.push_back(row);
-        }
-    }
-
-    fn make_wait(&mut self, row: JournalId) {
-        let place = self.waiting.partition_point(|waiting| *waiting < row);
-        self.waiting.insert(place, row);
-    }
-
-    fn release(&mut self, is_due: impl Fn(&Parked) -> bool) {
-        let due: Vec<_> =
-            self.parked.iter().filter(|(_, parked)| is_due(parked)).map(|(row, _)| *row).collect();
-        for row in due {
-            self.parked.remove(&row);
-            self.make_wait(row);
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -536,32 +335,6 @@ impl<M> Scheduler<M> {
             state = self.wait_for_a_move(state);
         }
     }
-}
-
-/// What to do next: a shelved row whose turn may have come, else a waiting one.
-fn pick<M>(state: &mut State<M>) -> Option<Task<M>> {
-    if let Some(row) = state.first_ready()
-        && let Some(mail) = state.shelf.remove(&row)
-    {
-        return Some(Task::Resume(row, mail));
-    }
-    let row = pick_waiting(state)?;
-    state.in_work.insert(row, None);
-    Some(Task::Read(row))
-}
-
-/// The first waiting row that may start: any, or any but a suspect while one is in work. A large one waits until there is
-/// room for it, and so do those behind it.
-fn pick_waiting<M>(state: &mut State<M>) -> Option<JournalId> {
-    if state.in_work.len() >= MAX_MAILS {
-        return None;
-    }
-    let suspect_in_work = state.in_work.keys().any(|row| state.suspects.contains(row));
-    let place = state.waiting.iter().position(|row| !(suspect_in_work && state.suspects.contains(row)))?;
-    let size = |row: &JournalId| state.large.get(row).copied().unwrap_or(0);
-    let in_work: u64 = state.in_work.keys().map(size).sum();
-    let fits = state.in_work.is_empty() || in_work + size(state.waiting.get(place)?) <= MAX_IN_WORK;
-    if fits { state.waiting.remove(place) } else { None }
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use std::convert::Infallible;
 
+use crate::domain::address::Address;
+use crate::domain::mail::MessageId;
+
 /// Accepted, and looked at, at once.
 const AT: (Timestamp, Timestamp) = (Timestamp(0), Timestamp(0));
 const SEATS: usize = 8;
@@ -226,12 +229,12 @@ fn a_row_that_is_tried_again_is_not_overtaken_by_what_refers_to_it() {
     let scheduler = in_work(2, &[ties("rita", &[], &["<1@x>"])]);
     scheduler.put_back(JournalId(1), false);
     let answer_to_it = || ties("carl", &[], &["<2@x>", "<1@x>"]);
-    let Ok(turn) = scheduler.turn(JournalId(2), || answer_to_it(), AT, none);
+    let Ok(turn) = scheduler.turn(JournalId(2), answer_to_it, AT, none);
     assert_eq!(turn, Turn::Parked(LATEST));
     assert_eq!(take(&scheduler), Some(1));
     scheduler.finish(JournalId(1));
     assert_eq!(take(&scheduler), Some(2));
-    let Ok(turn) = scheduler.turn(JournalId(2), || answer_to_it(), AT, none);
+    let Ok(turn) = scheduler.turn(JournalId(2), answer_to_it, AT, none);
     assert_eq!(turn, Turn::Now);
 }
 
