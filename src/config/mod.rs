@@ -55,7 +55,7 @@ pub struct Config {
     pub delivery: DeliveryConfig,
     /// The data directory, if the command line names no other.
     pub data: PathBuf,
-    /// Threads that decide mails; 0 is eight per core.
+    /// Mails that are decided at a time; 0 is one per core.
     pub deciders: usize,
     /// Mails that may be accepted and not yet decided; beyond it new mail is asked to come again.
     pub max_pending: usize,

@@ -1,7 +1,7 @@
 //! The write door: every write of one plan, if what the plan was made from is still so.
 //!
 //! **Invariant:** all preconditions are asked before the first write; a plan that conflicts writes nothing.
-//! **Invariant:** a database error may leave writes behind: the caller's savepoint takes them back.
+//! **Invariant:** a database error may leave writes behind: the caller takes them back, by a savepoint or with the transaction.
 //! **Invariant:** a mail is settled once. A row that is done, discarded or failed is never settled again.
 
 mod preconditions;
