@@ -153,7 +153,8 @@ pub(super) fn settle(pipeline: &Pipeline, scheduler: &MailScheduler, settled: &R
         let Mail { entry, message } = &*mail;
         let ended = match committed {
             Ok(Ok(())) => {
-                pipeline.tell(&report, message, began.elapsed());
+                // Whatever comes of the telling, the mail is decided.
+                let _ = catch_unwind(AssertUnwindSafe(|| pipeline.tell(&report, message, began.elapsed())));
                 in_work.settled();
                 scheduler.finish(entry.id);
                 continue;

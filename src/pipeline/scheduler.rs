@@ -238,17 +238,18 @@ impl<M> Scheduler<M> {
 
     /// The decider that took a row has done its part of the work.
     pub fn rest(&self) {
-        self.lock().busy -= 1;
+        let mut state = self.lock();
+        state.busy = state.busy.saturating_sub(1);
     }
 
     /// Lets another decider work while this one waits for the disk.
     pub fn aside<T>(&self, wait: impl FnOnce() -> T) -> T {
         let mut state = self.lock();
-        state.busy -= 1;
+        state.busy = state.busy.saturating_sub(1);
         self.tell(state);
-        let waited = wait();
-        self.lock().busy += 1;
-        waited
+        // Also if the wait ends in a panic: the decider that catches it rests later.
+        let _back = Back(|| self.lock().busy += 1);
+        wait()
     }
 
     /// Says what the row in work is about, and asks whether it may be decided: not while an earlier row in work ties it down.
@@ -334,6 +335,15 @@ impl<M> Scheduler<M> {
         while !(state.stopping || state.waiting.is_empty() && state.in_work.is_empty()) {
             state = self.wait_for_a_move(state);
         }
+    }
+}
+
+/// Does something when it goes.
+struct Back<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Back<F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 
