@@ -104,7 +104,11 @@ impl Address {
     #[must_use]
     pub fn base_key(&self) -> Cow<'_, str> {
         match self.key.split_once('+') {
-            Some((base, _)) if self.has_base() => Cow::Owned(format!("{base}@{}", self.domain)),
+            Some((base, _)) if self.has_base() => {
+                // The detail may be why the whole was not folded.
+                let folded = if base.is_ascii() { base.to_ascii_lowercase() } else { base.to_owned() };
+                Cow::Owned(format!("{folded}@{}", self.domain))
+            }
             _ => Cow::Borrowed(&self.key),
         }
     }
@@ -244,6 +248,7 @@ mod tests {
             ("+a@desk.example", "+a@desk.example"),
             ("\"a+b\"@desk.example", "\"a+b\"@desk.example"),
             ("jos\u{e9}+a@desk.example", "jos\u{e9}@desk.example"),
+            ("Support+\u{e9}@desk.example", "support@desk.example"),
         ] {
             let address = Address::parse(written).unwrap();
             assert_eq!(address.base_key(), base);

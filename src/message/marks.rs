@@ -195,7 +195,9 @@ fn opens_attribution(line: &str) -> bool {
         return false;
     }
     let two_words = || {
-        is(first, "w") && rest.split_once(char::is_whitespace).is_some_and(|(second, _)| is(second, "dniu"))
+        is(first, "w")
+            && line.get(first.len()..).is_some_and(|after| after.starts_with(' '))
+            && rest.split_once(char::is_whitespace).is_some_and(|(second, _)| is(second, "dniu"))
     };
     WORDS.iter().any(|word| is(first, word)) || two_words()
 }

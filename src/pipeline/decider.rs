@@ -165,9 +165,14 @@ pub(super) fn settle(pipeline: &Pipeline, scheduler: &MailScheduler, settled: &R
                 in_work.settled();
                 Ok(())
             })),
-            Err(error) => Ok(Err(Undecided::from(error))),
+            Err(error) => {
+                // Before the row may be taken again: it must not be in work twice.
+                drop(in_work);
+                Ok(Err(Undecided::from(error)))
+            }
         };
-        let trouble = conclude(pipeline, scheduler, entry.id, ended);
+        let concluded = || conclude(pipeline, scheduler, entry.id, ended);
+        let trouble = catch_unwind(AssertUnwindSafe(concluded)).unwrap_or(true);
         // All that failed with one commit waits once.
         if trouble && last_trouble.is_none_or(|last| last.elapsed() > SAME_TROUBLE) {
             std::thread::sleep(TROUBLE_PAUSE);

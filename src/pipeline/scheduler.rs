@@ -123,7 +123,9 @@ impl<M> Scheduler<M> {
     /// Queues rows in order of acceptance; rows that were queued before are left out.
     pub fn queue(&self, rows: impl IntoIterator<Item = Pending>) {
         let mut state = self.lock();
-        rows.into_iter().for_each(|pending| state.queue(pending));
+        for pending in rows {
+            state.queue(pending);
+        }
         self.tell(state);
     }
 
@@ -135,8 +137,9 @@ impl<M> Scheduler<M> {
             return false;
         }
         let size = entry.raw.len();
-        state.queue(Pending { row: entry.id, size: size as u64 });
-        if state.bytes + size <= MAX_BYTES {
+        // One that the loader met first may be decided by now.
+        let new = state.queue(Pending { row: entry.id, size: size as u64 });
+        if new && state.bytes + size <= MAX_BYTES {
             state.bytes += size;
             state.entries.insert(entry.id, entry);
         }
@@ -204,7 +207,9 @@ impl<M> Scheduler<M> {
         while state.in_work.contains_key(&row) {
             state = self.wait_for_a_move(state);
         }
-        if row.0 <= state.newest && !state.waiting.contains(&row) {
+        // Before all others are queued, the loader comes upon it; after that nobody looks for rows that old.
+        if (row.0 <= state.newest || state.caught_up) && !state.waiting.contains(&row) {
+            state.newest = state.newest.max(row.0);
             state.suspects.insert(row);
             state.make_wait(row);
         }
@@ -324,7 +329,10 @@ impl<M> Scheduler<M> {
         let mut state = self.lock();
         state.stopping = true;
         let called = std::mem::take(&mut state.idle);
+        let shelved = std::mem::take(&mut state.shelf);
         drop(state);
+        // They stay pending, and nothing is held against them.
+        drop(shelved);
         called.iter().for_each(|idle| idle.notify_one());
         self.moved.notify_all();
     }

@@ -216,6 +216,49 @@ fn only_one_suspect_is_in_work_at_a_time_and_others_go_on() {
 }
 
 #[test]
+fn a_row_handed_over_is_queued_once_and_only_when_all_before_it_are() {
+    let entry = |row| JournalEntry {
+        id: JournalId(row),
+        envelope: crate::domain::mail::Envelope {
+            entrance: crate::domain::mail::Entrance {
+                name: "test".to_owned(),
+                trust: crate::domain::mail::TrustSource::None,
+            },
+            client: None,
+            helo: None,
+            reverse_path: None,
+            recipients: Vec::new(),
+            accepted_at: Timestamp(0),
+        },
+        raw: b"x".to_vec(),
+        fate: crate::domain::fate::Fate::Pending,
+        attempts: 0,
+    };
+    let scheduler = Scheduler::<()>::new(SEATS, []);
+    let missed = scheduler.missed();
+    assert!(!scheduler.hand_over(entry(3)), "rows before it may wait in the store");
+    assert!(!scheduler.catch_up(missed), "the store was asked before row 3 was there");
+    scheduler.queue([1, 2, 3].map(small));
+    assert!(scheduler.catch_up(scheduler.missed()));
+    assert!(scheduler.hand_over(entry(3)) && scheduler.hand_over(entry(4)));
+    assert_eq!([take(&scheduler), take(&scheduler), take(&scheduler)], [Some(1), Some(2), Some(3)]);
+    assert_eq!(scheduler.entry(JournalId(3)), None, "its bytes are in the store");
+    assert_eq!(take(&scheduler), Some(4));
+    assert_eq!(scheduler.entry(JournalId(4)), Some(entry(4)));
+    assert!(scheduler.lock().waiting.is_empty());
+}
+
+#[test]
+fn a_failed_row_of_before_the_start_that_is_retried_is_queued_whatever_came_since() {
+    let scheduler = Scheduler::<()>::new(SEATS, []);
+    assert!(scheduler.catch_up(scheduler.missed()));
+    scheduler.retry(JournalId(5));
+    assert_eq!(take(&scheduler), Some(5));
+    scheduler.queue([small(5), small(6)]);
+    assert_eq!(take(&scheduler), Some(6));
+}
+
+#[test]
 fn a_row_put_back_comes_first_again() {
     let scheduler = Scheduler::<()>::new(SEATS, []);
     scheduler.queue([4, 5].map(small));

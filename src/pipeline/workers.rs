@@ -80,6 +80,9 @@ impl Workers {
         let (settling, scheduler_of_settler) = (pipeline.clone(), Arc::clone(&scheduler));
         let settler = std::thread::Builder::new().name("settler".to_owned());
         threads.push(settler.spawn(move || decider::settle(&settling, &scheduler_of_settler, &to_settle))?);
+        // Before the loader looks: what it does not see is handed over, or counted as missed.
+        let handed_over = Arc::clone(&scheduler);
+        pipeline.store.watch_mail(move |entry| handed_over.hand_over(entry));
         let (loading, scheduler_of_loader) = (pipeline.clone(), Arc::clone(&scheduler));
         let known = Arc::clone(&remembered);
         let loader = std::thread::Builder::new().name("loader".to_owned());
@@ -87,15 +90,13 @@ impl Workers {
             let _ = known.wait(0, REMEMBERING);
             load(&loading, &scheduler_of_loader);
         })?);
-        let handed_over = Arc::clone(&scheduler);
-        pipeline.store.watch_mail(move |entry| handed_over.hand_over(entry));
         Ok(Self { scheduler, pipeline: pipeline.clone(), remembered, threads })
     }
 
     /// Blocks until every mail accepted before the call is settled, or parked for a failed one.
     pub fn drain(&self) {
         let _ = self.remembered.wait(0, REMEMBERING);
-        while queue_pending(&self.pipeline, &self.scheduler) > 0 {}
+        while queue_pending(&self.pipeline, &self.scheduler).is_some_and(|count| count > 0) {}
         self.scheduler.drain();
     }
 
@@ -127,24 +128,24 @@ fn load(pipeline: &Pipeline, scheduler: &MailScheduler) {
         }
         scheduler.release(pipeline.clock.now());
         let missed = scheduler.missed();
-        if queue_pending(pipeline, scheduler) == 0 && scheduler.catch_up(missed) {
+        if queue_pending(pipeline, scheduler) == Some(0) && scheduler.catch_up(missed) {
             let _ = bell.wait(rings, Duration::from_secs(5));
         }
     }
 }
 
-/// Queues the next pending rows; answers how many there were.
-fn queue_pending(pipeline: &Pipeline, scheduler: &MailScheduler) -> usize {
+/// Queues the next pending rows; answers how many there were, or none if the store does not say.
+fn queue_pending(pipeline: &Pipeline, scheduler: &MailScheduler) -> Option<usize> {
     match pipeline.store.pending_after(scheduler.newest(), LOAD_AT_ONCE) {
         Ok(rows) => {
             let count = rows.len();
             scheduler.queue(rows);
-            count
+            Some(count)
         }
         Err(error) => {
             telemetry::store_trouble("reading pending mail", &error.to_string());
             std::thread::sleep(Duration::from_millis(500));
-            0
+            None
         }
     }
 }

@@ -4,6 +4,7 @@
 //! which is what a poison message causes, and costs no flush. A settled mail stays in its slot until then, since only mails
 //! that are pending are suspected. After a power cut a slot may be stale; then one mail has an attempt too many or too few.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -72,7 +73,7 @@ impl InWork {
         let mut recovered = Recovered { unclean, ..Recovered::default() };
         let tx = conn.unchecked_transaction()?;
         let mut in_work = Vec::new();
-        for id in self.suspects()? {
+        for id in self.suspects()?.into_iter().collect::<BTreeSet<_>>() {
             let attempts = "SELECT attempts FROM journal WHERE id = ?1 AND state = 'pending'";
             let found = rows::first(&tx, attempts, [id.0], |row| row.get::<_, u32>(0))?;
             in_work.extend(found.map(|attempts| (id, attempts)));

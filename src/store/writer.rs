@@ -247,17 +247,18 @@ impl Group {
     /// Runs a job. An error is the group's.
     fn run(&mut self, tx: &Transaction<'_>, mut work: Work) -> Result<(), StoreError> {
         self.careful |= !work.is_repeatable();
-        if !self.careful {
-            let keep = work.run(tx);
-            if keep || tx.is_autocommit() {
-                self.done.push(Done { work, keep });
-                return still_open(tx);
-            }
-            self.careful = true;
-            self.start_over(tx)?;
+        if self.careful {
+            self.done.push(Done { work, keep: false });
+            return self.done.last_mut().map_or(Ok(()), |done| done.run_in_savepoint(tx));
         }
-        self.done.push(Done { work, keep: false });
-        self.done.last_mut().map_or(Ok(()), |done| done.run_in_savepoint(tx))
+        let keep = work.run(tx);
+        // Before anything else can fail: whoever is in the group is answered.
+        self.done.push(Done { work, keep });
+        if keep || tx.is_autocommit() {
+            return still_open(tx);
+        }
+        self.careful = true;
+        self.start_over(tx)
     }
 
     /// What a failed job may have left behind is undone with all the rest; the rest is done again.

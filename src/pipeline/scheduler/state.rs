@@ -143,13 +143,15 @@ impl<M> State<M> {
         waits_for
     }
 
-    /// Queues a row behind all others; one that was queued before is left out.
-    pub(super) fn queue(&mut self, Pending { row, size }: Pending) {
-        if row.0 > self.newest {
+    /// Queues a row behind all others; false if it was queued before.
+    pub(super) fn queue(&mut self, Pending { row, size }: Pending) -> bool {
+        let new = row.0 > self.newest;
+        if new {
             self.newest = row.0;
             self.large.extend((size >= LARGE).then_some((row, size)));
             self.waiting.push_back(row);
         }
+        new
     }
 
     pub(super) fn make_wait(&mut self, row: JournalId) {
