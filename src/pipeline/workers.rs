@@ -18,7 +18,7 @@ use super::scheduler::Scheduler;
 
 const LOAD_AT_ONCE: usize = 256;
 
-/// Threads for each decider at work: so many may wait for the disk, or for mails that come before theirs.
+/// Threads for each decider at work: the others may wait for the disk.
 const THREADS_PER_DECIDER: usize = 4;
 
 /// How much the deciders stand back, on the scale of nice(1).

@@ -23,7 +23,7 @@ use crate::domain::time::Timestamp;
 use crate::telemetry;
 
 /// Raw mail up to this size lies in the database, larger in `blobs/`. A file costs two flushes of its own and the making of names:
-/// with mails of 100 KB the database takes twice as many in the same time (docs/performance.md).
+/// with mails of 100 KB the database takes twice as many in the same time (docs/decisions/0004).
 const INLINE_BYTES: usize = 256 * 1024;
 
 /// The failure that makes a mail `failed(crashed)`.

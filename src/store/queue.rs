@@ -202,7 +202,9 @@ where
     J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     A: FnOnce(Outcome<T, E>) + Send + 'static,
 {
-    Box::new(Once { job: Some(job), outcome: None, tell })
+    let mut job = Some(job);
+    let job = move |tx: &Transaction<'_>| job.take().map(|job| job(tx));
+    Box::new(Packed { job, repeatable: false, outcome: None, tell })
 }
 
 /// The same for a job that may be run again: it has no effect but what it writes.
@@ -213,7 +215,9 @@ where
     J: FnMut(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     A: FnOnce(Outcome<T, E>) + Send + 'static,
 {
-    Box::new(Repeatable { job, outcome: None, tell })
+    let mut job = job;
+    let job = move |tx: &Transaction<'_>| Some(job(tx));
+    Box::new(Packed { job, repeatable: true, outcome: None, tell })
 }
 
 /// A job whose outcome comes by a channel. `after` is called once it is committed, before its answer.
@@ -235,71 +239,44 @@ where
     (work, answer)
 }
 
-struct Once<J, T, E, A> {
-    job: Option<J>,
-    outcome: Option<Outcome<T, E>>,
-    tell: A,
-}
-
-struct Repeatable<J, T, E, A> {
+struct Packed<J, T, E, A> {
+    /// Answers nothing if it was run before and cannot be run again.
     job: J,
+    repeatable: bool,
     outcome: Option<Outcome<T, E>>,
     tell: A,
 }
 
-impl<J, T, E, A> Job for Once<J, T, E, A>
+impl<J, T, E, A> Job for Packed<J, T, E, A>
 where
     T: Send,
     E: Send,
-    J: FnOnce(&Transaction<'_>) -> Result<T, E> + Send,
+    J: FnMut(&Transaction<'_>) -> Option<Result<T, E>> + Send,
     A: FnOnce(Outcome<T, E>) + Send,
 {
+    /// A job that panics has failed, and takes nobody with it.
     fn run(&mut self, tx: &Transaction<'_>) -> bool {
-        if let Some(job) = self.job.take() {
-            self.outcome = Some(caught(|| job(tx)));
+        let job = &mut self.job;
+        match catch_unwind(AssertUnwindSafe(|| job(tx))) {
+            Ok(Some(answer)) => self.outcome = Some(answer.map_err(WriteError::Job)),
+            Ok(None) => {}
+            Err(panic) => {
+                let why = StoreError::Panicked(panic_text(&*panic));
+                self.outcome = Some(Err(WriteError::Store(why)));
+            }
         }
         self.outcome.as_ref().is_some_and(Result::is_ok)
     }
 
     fn is_repeatable(&self) -> bool {
-        false
+        self.repeatable
     }
 
     fn answer(self: Box<Self>, group: Result<(), StoreError>) {
-        let Self { job, outcome, tell } = *self;
+        let Self { job, outcome, tell, .. } = *self;
         drop(job);
         told(|| tell(settled(outcome, group)));
     }
-}
-
-impl<J, T, E, A> Job for Repeatable<J, T, E, A>
-where
-    T: Send,
-    E: Send,
-    J: FnMut(&Transaction<'_>) -> Result<T, E> + Send,
-    A: FnOnce(Outcome<T, E>) + Send,
-{
-    fn run(&mut self, tx: &Transaction<'_>) -> bool {
-        let outcome = caught(|| (self.job)(tx));
-        self.outcome.insert(outcome).is_ok()
-    }
-
-    fn is_repeatable(&self) -> bool {
-        true
-    }
-
-    fn answer(self: Box<Self>, group: Result<(), StoreError>) {
-        let Self { job, outcome, tell } = *self;
-        drop(job);
-        told(|| tell(settled(outcome, group)));
-    }
-}
-
-/// A job that panics has failed, and takes nobody with it.
-fn caught<T, E>(job: impl FnOnce() -> Result<T, E>) -> Outcome<T, E> {
-    catch_unwind(AssertUnwindSafe(job))
-        .map_err(|panic| WriteError::Store(StoreError::Panicked(panic_text(&*panic))))?
-        .map_err(WriteError::Job)
 }
 
 fn settled<T, E>(outcome: Option<Outcome<T, E>>, group: Result<(), StoreError>) -> Outcome<T, E> {

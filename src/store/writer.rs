@@ -35,7 +35,7 @@ const LONGEST_PATIENCE: Duration = Duration::from_micros(2_500);
 const SHORTEST_PATIENCE: Duration = Duration::from_micros(100);
 
 /// A group that no session waits for stays open for some syncs' time, so that the next mail's commit carries it along. With
-/// so many jobs it is large enough, and the deciders that wait for it should go on.
+/// so many jobs it is large enough.
 const CARRIED_SYNCS: u32 = 20;
 const CARRIED_JOBS: usize = 16;
 

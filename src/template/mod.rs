@@ -96,7 +96,7 @@ impl Template {
         Ok(Self { elements: Elements::new(elements), is_html, weight })
     }
 
-    /// As [`Template::compile`], remembered: the same few templates are rendered for every mail, and reading one takes longer than
+    /// As [`Template::compile`], remembered: the same few templates are rendered for every mail, and reading them took longer than
     /// all else that a mail costs.
     ///
     /// # Errors
