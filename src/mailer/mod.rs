@@ -15,6 +15,7 @@ pub mod transport;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::Connection;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -85,9 +86,14 @@ impl Mailer {
             };
             tokio::select! {
                 Some(finished) = crew.busy.join_next() => {
-                    let fault = crew.welcome(finished, &self.settings.transport);
-                    if let Some((pause, fault)) = site.note(fault, jitter()) {
-                        telemetry::outbox_paused(pause, &without_addresses(&fault));
+                    let mut next = Some(finished);
+                    // All that are back: the next claim is for all of them.
+                    while let Some(finished) = next {
+                        let fault = crew.welcome(finished, &self.settings.transport);
+                        if let Some((pause, fault)) = site.note(fault, jitter()) {
+                            telemetry::outbox_paused(pause, &without_addresses(&fault));
+                        }
+                        next = crew.busy.try_join_next();
                     }
                 }
                 () = shutdown.cancelled(), if !stopping => {}
@@ -149,7 +155,10 @@ impl Mailer {
     }
 
     async fn until_due(&self) -> Duration {
-        let due = self.store_call(|store| store.ask(outbox::next_due)).await.ok().flatten();
+        let store = self.store.clone();
+        // SQLite never runs on tokio's own threads.
+        let asked = tokio::task::spawn_blocking(move || store.ask(outbox::next_due)).await;
+        let due = asked.ok().and_then(Result::ok).flatten();
         let wait =
             due.map_or(IDLE, |due| Duration::from_micros(due.since(self.clock.now()).max(0).unsigned_abs()));
         wait.min(IDLE)
@@ -163,8 +172,7 @@ impl Mailer {
             lease: self.settings.transport.lease(),
             budget: self.settings.budget,
         };
-        let claims =
-            self.store_call(move |store| store.tell(move |db| outbox::claim(db, now, terms))).await?;
+        let claims = self.tell(move |db| outbox::claim(db, now, terms)).await?;
         let seen = claims.seen();
         for mail in claims.cancelled {
             telemetry::outbox_cancelled(mail.id, mail.ticket, &mail.recipient, mail.reason);
@@ -208,7 +216,7 @@ impl Mailer {
         let (id, now) = (mail.entry.id, self.clock.now());
         match delivery {
             Delivery::Sent => {
-                self.store_call(move |store| store.tell(move |db| outbox::record_sent(db, id, now))).await?;
+                self.tell(move |db| outbox::record_sent(db, id, now)).await?;
                 telemetry::outbox_sent(&event(mail), took);
             }
             Delivery::Rejected(error) => self.bury(mail, error).await?,
@@ -217,19 +225,14 @@ impl Mailer {
                     Next::GiveUp => self.bury(mail, format!("tried for too long; last: {error}")).await?,
                     Next::At(due) => {
                         let logged = without_addresses(&error);
-                        let retry = move |store: &Store| {
-                            store.tell(move |db| outbox::record_retry(db, id, &error, due))
-                        };
-                        self.store_call(retry).await?;
+                        self.tell(move |db| outbox::record_retry(db, id, &error, due)).await?;
                         let wait = Duration::from_micros(due.since(now).max(0).unsigned_abs());
                         telemetry::outbox_retry(&event(mail), wait, &logged);
                     }
                 }
             }
             Delivery::SiteFault(fault) => {
-                let release =
-                    move |store: &Store| store.tell(move |db| outbox::release(db, &[id], now, &fault));
-                self.store_call(release).await?;
+                self.tell(move |db| outbox::release(db, &[id], now, &fault)).await?;
             }
         }
         Ok(())
@@ -238,22 +241,16 @@ impl Mailer {
     async fn bury(&self, mail: &Claimed, error: String) -> Result<(), String> {
         let (id, now) = (mail.entry.id, self.clock.now());
         let logged = without_addresses(&error);
-        self.store_call(move |store| store.tell(move |db| outbox::record_dead(db, id, &error, now))).await?;
+        self.tell(move |db| outbox::record_dead(db, id, &error, now)).await?;
         telemetry::outbox_dead(&event(mail), &logged);
         Ok(())
     }
 
-    /// SQLite never runs on tokio's own threads.
-    async fn store_call<T: Send + 'static>(
+    async fn tell<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&Store) -> Result<T, crate::store::StoreError> + Send + 'static,
+        job: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, String> {
-        let store = self.store.clone();
-        match tokio::task::spawn_blocking(move || call(&store)).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(error) => Err(format!("the storing task ended: {error}")),
-        }
+        self.store.tell_async(job).await.map_err(|error| error.to_string())
     }
 }
 

@@ -6,6 +6,7 @@
 //! A mail that panics the code is tried three times and then failed; the next mail goes on meanwhile. Before a row is
 //! worked on its number goes into the in-work file, so that a crash of the whole process names its suspects too.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -21,9 +22,9 @@ use crate::store::commit::Conflict;
 use crate::store::{InWorkGuard, RunError, StoreError};
 use crate::telemetry::{self, Stage};
 
-use super::Pipeline;
 use super::report::MailReport;
 use super::scheduler::{Scheduler, Task, Ties, Turn};
+use super::{Pipeline, named};
 
 /// How long nothing is tried again after trouble with the store, and how long the trouble counts as the same.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(500);
@@ -104,7 +105,14 @@ impl Decider {
         let Mail { entry, message } = &*mail;
         let account = pipeline.account();
         let case = pipeline.case(entry, message, None, &account, Some(scheduler))?;
-        let tickets = || pipeline.store.tickets_named(case.prepared.claims());
+        let lookup = case.prepared.lookup();
+        let seen = Cell::new(None);
+        let tickets = || {
+            let now_seen = pipeline.store.look(&lookup)?;
+            let tickets = named(&now_seen.snapshot);
+            seen.set(Some(now_seen));
+            Ok::<_, StoreError>(tickets)
+        };
         let times = (entry.envelope.accepted_at, pipeline.clock.now());
         match scheduler.turn(entry.id, || Ties::of(message), times, tickets)? {
             Turn::Now => telemetry::stage(Stage::Wait, parsed.read.elapsed()),
@@ -116,7 +124,8 @@ impl Decider {
         }
         let settled = settled.clone();
         pipeline.store.run_told(
-            &case.prepared.lookup(),
+            &lookup,
+            seen.take(),
             case.now,
             |snapshot, fresh| case.draft(snapshot, fresh),
             move |committed, report| {

@@ -4,13 +4,14 @@
 //! rename, fsync of the directory, all by this process. A file that stands there (a crash, a bad disk) is replaced.
 //! What is read is checked against its name. Nothing is deleted yet.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use rusqlite::Connection;
@@ -21,6 +22,8 @@ use crate::domain::time::Timestamp;
 
 /// How many files of late are remembered as being on the disk.
 const REMEMBERED: usize = 1_024;
+/// How long it is believed that such a file is still there.
+const LOOKED_AT_FOR: Duration = Duration::from_secs(1);
 /// Where they lie in the data directory.
 pub(super) const FOLDER: &str = "blobs";
 
@@ -48,7 +51,8 @@ pub(super) struct Blobs {
 /// Files that this process has put of late: the logo of every mail need not be synced again.
 #[derive(Debug, Default)]
 struct Put {
-    known: HashSet<[u8; 32]>,
+    /// With the time somebody looked whether it was there.
+    known: HashMap<[u8; 32], Instant>,
     /// The same, oldest first.
     order: VecDeque<[u8; 32]>,
 }
@@ -79,7 +83,7 @@ impl Blobs {
     pub(super) fn put(&self, bytes: &[u8]) -> io::Result<[u8; 32]> {
         let sha: [u8; 32] = Sha256::digest(bytes).into();
         let path = self.path(&sha);
-        if lock(&self.put).known.contains(&sha) && std::fs::read(&path).is_ok_and(|kept| kept == bytes) {
+        if lock(&self.put).known.contains_key(&sha) && std::fs::read(&path).is_ok_and(|kept| kept == bytes) {
             return Ok(sha);
         }
         // Should the directory's sync fail now, an earlier success says nothing of the new name.
@@ -89,9 +93,20 @@ impl Blobs {
         Ok(sha)
     }
 
-    /// Whether this process has put such a file of late, and it is still there. Its bytes are not read again.
+    /// Whether this process has put such a file of late, and it was still there a moment ago. Its bytes are not read again.
     pub(super) fn has(&self, sha: &[u8; 32], size: u64) -> bool {
-        lock(&self.put).known.contains(sha) && self.size(sha) == Some(size)
+        let looked_at = lock(&self.put).known.get(sha).copied();
+        match looked_at {
+            None => false,
+            Some(at) if at.elapsed() < LOOKED_AT_FOR => true,
+            Some(_) => {
+                let there = self.size(sha) == Some(size);
+                if there && let Some(at) = lock(&self.put).known.get_mut(sha) {
+                    *at = Instant::now();
+                }
+                there
+            }
+        }
     }
 
     /// A file with equal bytes that is there already is replaced too: the sync of its name may have failed, which the
@@ -165,7 +180,7 @@ impl Blobs {
 
 impl Put {
     fn remember(&mut self, sha: [u8; 32]) {
-        if self.known.insert(sha) {
+        if self.known.insert(sha, Instant::now()).is_none() {
             self.order.push_back(sha);
         }
         if self.order.len() > REMEMBERED
@@ -176,7 +191,7 @@ impl Put {
     }
 
     fn forget(&mut self, sha: &[u8; 32]) {
-        if self.known.remove(sha) {
+        if self.known.remove(sha).is_some() {
             self.order.retain(|kept| kept != sha);
         }
     }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 use tokio::sync::oneshot;
 
 use super::blobs::record_blob;
-use super::queue::{self, Answer, Outcome, Priority};
+use super::queue::{self, Answer, Outcome, Priority, heard};
 use super::rows;
 use super::{Signal, Store, StoreError, WriteError};
 use crate::domain::fate::Fate;
@@ -88,14 +88,14 @@ impl Store {
             Raw { bytes: raw, blob: None }
         };
         let answer = self.queue_mail(envelope, raw, None)?;
-        accepted(answer.await).inspect(|_| telemetry::message_accepted(&entrance, began.elapsed()))
+        Ok(heard(answer.await)?).inspect(|_| telemetry::message_accepted(&entrance, began.elapsed()))
     }
 
     /// The same for callers that are not on a runtime.
     pub fn accept_blocking(&self, envelope: &Envelope, raw: Vec<u8>) -> Result<JournalId, AcceptError> {
         let began = Instant::now();
         let raw = self.put_if_large(raw)?;
-        accepted(self.queue_mail(envelope.clone(), raw, None)?.blocking_recv())
+        Ok(heard(self.queue_mail(envelope.clone(), raw, None)?.blocking_recv())?)
             .inspect(|_| telemetry::message_accepted(&envelope.entrance.name, began.elapsed()))
     }
 
@@ -109,7 +109,7 @@ impl Store {
     ) -> Result<JournalId, AcceptError> {
         let began = Instant::now();
         let raw = self.put_if_large(raw)?;
-        accepted(self.queue_mail(envelope.clone(), raw, Some(name.to_owned()))?.blocking_recv())
+        Ok(heard(self.queue_mail(envelope.clone(), raw, Some(name.to_owned()))?.blocking_recv())?)
             .inspect(|_| telemetry::message_accepted(&envelope.entrance.name, began.elapsed()))
     }
 
@@ -301,15 +301,6 @@ fn insert(
             .execute((id.0, &raw.bytes))
             .map(drop),
         Some(sha) => record_blob(tx, sha, size as u64, at),
-    }
-}
-
-fn accepted(
-    answer: Result<Outcome<JournalId, rusqlite::Error>, oneshot::error::RecvError>,
-) -> Result<JournalId, AcceptError> {
-    match answer {
-        Ok(outcome) => Ok(outcome.map_err(WriteError::flatten)?),
-        Err(_) => Err(StoreError::Closed.into()),
     }
 }
 

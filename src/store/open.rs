@@ -25,12 +25,13 @@ const RUNNING: &str = "running";
 const APPLICATION_ID: i64 = 0x5053_544e;
 
 /// Each is run once, in order; `user_version` counts those that were.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_spool_and_failed.sql"),
     include_str!("migrations/0003_held.sql"),
     include_str!("migrations/0004_levels.sql"),
     include_str!("migrations/0005_known_by_message_id.sql"),
+    include_str!("migrations/0006_budget.sql"),
 ];
 
 const WRITABLE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);

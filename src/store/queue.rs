@@ -239,6 +239,13 @@ where
     (work, answer)
 }
 
+/// What came by the channel of a job whose only trouble can be the database.
+pub(super) fn heard<T>(
+    answer: Result<Outcome<T, rusqlite::Error>, oneshot::error::RecvError>,
+) -> Result<T, StoreError> {
+    answer.unwrap_or(Err(WriteError::Store(StoreError::Closed))).map_err(WriteError::flatten)
+}
+
 struct Packed<J, T, E, A> {
     /// Answers nothing if it was run before and cannot be run again.
     job: J,

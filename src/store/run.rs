@@ -5,8 +5,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use rusqlite::{Connection, Transaction};
+use tokio::sync::oneshot;
 
 use super::commit::{self, Conflict};
+use super::queue::{Answer, Work, heard};
 use super::{Priority, Store, StoreError, WriteError, queue, snapshot};
 use crate::domain::ids::{Fresh, Salt, TicketId};
 use crate::domain::plan::Plan;
@@ -18,6 +20,13 @@ use crate::telemetry::{self, Stage};
 const TRIES_BESIDE_OTHERS: usize = 3;
 /// Alone, only the files' people and operators can be in the way: a few more tries outlast them.
 const TRIES_ALONE: usize = 5;
+
+/// A snapshot, and how much had been committed when it was read.
+#[derive(Debug)]
+pub struct Seen {
+    pub snapshot: Snapshot,
+    commits: u64,
+}
 
 /// Why a change was not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,15 +65,17 @@ impl Store {
         self.ask(|db| snapshot::salts(db, tickets))
     }
 
-    /// The tickets that the lookup names, and those they were merged into: who works on the same ones.
+    /// As [`Store::snapshot`], to be used by [`Store::run_told`] unless something is committed meanwhile.
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub fn tickets_named(&self, lookup: &Lookup) -> Result<BTreeSet<TicketId>, StoreError> {
-        if lookup.tickets.is_empty() && lookup.message_ids.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        self.ask(|db| snapshot::tickets_named(db, lookup))
+    pub fn look(&self, lookup: &Lookup) -> Result<Seen, StoreError> {
+        let began = Instant::now();
+        // Counted before the read, and by the writer after each commit: what is missing in the snapshot is never taken for seen.
+        let commits = self.writer()?.stats().commits;
+        let snapshot = self.snapshot(lookup)?;
+        telemetry::stage(Stage::Read, began.elapsed());
+        Ok(Seen { snapshot, commits })
     }
 
     /// Reads what `lookup` asks, lets `make` turn it into a plan, and commits the plan; from the start again when a
@@ -89,9 +100,7 @@ impl Store {
                 _beside = None;
                 _alone = Some(self.0.turns.write().unwrap_or_else(PoisonError::into_inner));
             }
-            let began = Instant::now();
-            let snapshot = self.snapshot(lookup)?;
-            telemetry::stage(Stage::Read, began.elapsed());
+            let Seen { snapshot, .. } = self.look(lookup)?;
             let mut fresh = self.fresh()?;
             let (plan, answer) = make(&snapshot, &mut fresh)?;
             let began = Instant::now();
@@ -111,23 +120,26 @@ impl Store {
     }
 
     /// As [`Store::run`], once, and without waiting for the commit: `tell` is called on the writer thread with what became of
-    /// the plan, and with what `make` answered. It must be quick.
+    /// the plan, and with what `make` answered. It must be quick. What was `seen` is not read again if nothing was committed since.
     ///
     /// # Errors
     /// If the database cannot be read or `make` fails; then `tell` is not called.
     pub fn run_told<T: Send + 'static>(
         &self,
         lookup: &Lookup,
+        seen: Option<Seen>,
         now: Timestamp,
         make: impl FnOnce(&Snapshot, &mut dyn Fresh) -> Result<(Plan, T), RunError>,
         tell: impl FnOnce(Result<Result<(), Conflict>, StoreError>, T) + Send + 'static,
     ) -> Result<(), RunError> {
         // Whoever works alone meets no more than the plans that are queued already.
         let _beside = self.0.turns.read().unwrap_or_else(PoisonError::into_inner);
-        let began = Instant::now();
-        let snapshot = self.snapshot(lookup)?;
-        telemetry::stage(Stage::Read, began.elapsed());
-        let (plan, answer) = make(&snapshot, &mut self.fresh()?)?;
+        let commits = self.writer()?.stats().commits;
+        let seen = match seen.filter(|seen| seen.commits == commits) {
+            Some(seen) => seen,
+            None => self.look(lookup)?,
+        };
+        let (plan, answer) = make(&seen.snapshot, &mut self.fresh()?)?;
         let began = Instant::now();
         let work = queue::repeatable(
             move |tx| commit::apply(tx, &plan, now),
@@ -148,15 +160,31 @@ impl Store {
         self.read(|tx| question(tx)).map_err(failed)
     }
 
-    /// A job on the writer thread whose only trouble can be the database. Blocks until it is committed.
+    /// A job on the writer thread whose only trouble can be the database, and whose only effect is what it writes: it may be
+    /// run several times. Blocks until it is committed.
     ///
     /// # Errors
     /// If the job or its commit fails; then nothing was written.
     pub fn tell<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        job: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.write(Priority::Other, move |tx| job(tx)).map_err(WriteError::flatten)
+        let (work, answer) = told(job);
+        self.writer()?.queue().submit(Priority::Other, work);
+        heard(answer.blocking_recv())
+    }
+
+    /// The same for async code: a full queue answers [`StoreError::Busy`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn tell_async<T: Send + 'static>(
+        &self,
+        job: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (work, answer) = told(job);
+        self.writer()?.queue().try_submit(Priority::Other, work);
+        heard(answer.await)
     }
 
     /// Commits a plan, or answers which of its preconditions does not hold.
@@ -178,6 +206,20 @@ impl Store {
         *known = Some(Arc::clone(&directory));
         Ok(directory)
     }
+}
+
+fn told<T: Send + 'static>(
+    mut job: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> (Work, Answer<T, rusqlite::Error>) {
+    let (reply, answer) = oneshot::channel();
+    // Whoever asked may be gone; the job is done all the same.
+    let work = queue::repeatable(
+        move |tx| job(tx),
+        move |outcome| {
+            let _ = reply.send(outcome);
+        },
+    );
+    (work, answer)
 }
 
 fn failed(error: rusqlite::Error) -> StoreError {

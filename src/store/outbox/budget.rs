@@ -3,7 +3,7 @@
 //! Automatic mails sent, or on their way, within the last hour count, and only those since the last mail to the
 //! same person that a human agent's update caused: that mail refills the budget.
 
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, Params, Result};
 
 use crate::domain::ids::{OutboxId, TicketId};
 use crate::domain::plan::OutboxEntry;
@@ -19,6 +19,18 @@ pub struct Budget {
     pub per_recipient: usize,
 }
 
+// Each asks two ranges of one index; written with OR, SQLite would read all mail that somebody ever got.
+const GOT: &str = "SELECT id, finished_at FROM outbox WHERE automatic = 1 AND state IN ('sent', 'sending')
+                       AND recipient_key = ?1 AND id <> ?2 AND finished_at > ?3
+                   UNION ALL
+                   SELECT id, finished_at FROM outbox WHERE automatic = 1 AND state IN ('sent', 'sending')
+                       AND recipient_key = ?1 AND id <> ?2 AND finished_at IS NULL";
+const GOT_ABOUT: &str = "SELECT id, finished_at FROM outbox WHERE automatic = 1 AND state IN ('sent', 'sending')
+                             AND ticket = ?4 AND recipient_key = ?1 AND id <> ?2 AND finished_at > ?3
+                         UNION ALL
+                         SELECT id, finished_at FROM outbox WHERE automatic = 1 AND state IN ('sent', 'sending')
+                             AND ticket = ?4 AND recipient_key = ?1 AND id <> ?2 AND finished_at IS NULL";
+
 /// Whether one more automatic mail would be too many.
 pub(super) fn exceeded(
     conn: &Connection,
@@ -27,24 +39,25 @@ pub(super) fn exceeded(
     budget: Budget,
     now: Timestamp,
 ) -> Result<bool> {
-    let recent = recent_mails(conn, entry, now)?;
-    let about_ticket: Vec<_> = recent.iter().filter(|mail| mail.ticket == entry.ticket).copied().collect();
-    Ok(since_refill(&about_ticket) >= budget.per_ticket
-        || (!recipient_is_agent && since_refill(&recent) >= budget.per_recipient))
+    let since = now.plus(-HOUR);
+    let refills = refills(conn, entry, since)?;
+    let key = entry.recipient.key();
+    let about_ticket = got(conn, GOT_ABOUT, (&key, entry.id.0, since.0, entry.ticket.0), now)?;
+    let refill = refills.iter().filter(|refill| refill.ticket == entry.ticket).map(|refill| refill.at).max();
+    if count_since(refill, &about_ticket) >= budget.per_ticket {
+        return Ok(true);
+    }
+    if recipient_is_agent {
+        return Ok(false);
+    }
+    let about_all = got(conn, GOT, (&key, entry.id.0, since.0), now)?;
+    let refill = refills.iter().map(|refill| refill.at).max();
+    Ok(count_since(refill, &about_all) >= budget.per_recipient)
 }
 
-/// How many automatic mails went out after the last refill.
-fn since_refill(mails: &[RecentMail]) -> usize {
-    let refill = mails.iter().filter(|mail| !mail.automatic).map(|mail| mail.promised).max();
-    mails.iter().filter(|mail| mail.automatic && refill.is_none_or(|refill| mail.left > refill)).count()
-}
-
-#[derive(Clone, Copy)]
-struct RecentMail {
-    ticket: TicketId,
-    automatic: bool,
-    promised: Instant,
-    left: Instant,
+/// How many went out after the last refill.
+fn count_since(refill: Option<Instant>, got: &[Instant]) -> usize {
+    got.iter().filter(|left| refill.is_none_or(|refill| **left > refill)).count()
 }
 
 /// A time, made total by the row's number: updates of one instant keep their order.
@@ -54,22 +67,27 @@ struct Instant {
     id: OutboxId,
 }
 
-/// Other mails to the same recipient of the last hour: automatic ones that went out, and all that refill.
-fn recent_mails(conn: &Connection, entry: &OutboxEntry, now: Timestamp) -> Result<Vec<RecentMail>> {
-    // Two ranges of one index; written with OR, SQLite would read all mail the recipient ever got.
-    let sql = "SELECT id, ticket, automatic, created_at, finished_at FROM outbox
-               WHERE id <> ?2 AND (automatic = 0 OR state IN ('sent', 'sending')) AND id IN (
-                   SELECT id FROM outbox WHERE recipient_key = ?1 AND finished_at > ?3
-                   UNION ALL SELECT id FROM outbox WHERE recipient_key = ?1 AND finished_at IS NULL)";
-    let params = (entry.recipient.key(), entry.id.0, now.plus(-HOUR).0);
+/// A mail to the same recipient that a human agent's update caused.
+struct Refill {
+    ticket: TicketId,
+    /// When it was promised.
+    at: Instant,
+}
+
+/// Those promised before `since` refill nothing that still counts.
+fn refills(conn: &Connection, entry: &OutboxEntry, since: Timestamp) -> Result<Vec<Refill>> {
+    let sql = "SELECT id, ticket, created_at FROM outbox
+               WHERE automatic = 0 AND recipient_key = ?1 AND created_at > ?3 AND id <> ?2";
+    all(conn, sql, (entry.recipient.key(), entry.id.0, since.0), |row| {
+        let at = Instant { at: Timestamp(row.get("created_at")?), id: OutboxId(row.get("id")?) };
+        Ok(Refill { ticket: TicketId(row.get("ticket")?), at })
+    })
+}
+
+/// When other automatic mails went out, or are about to go.
+fn got(conn: &Connection, sql: &str, params: impl Params, now: Timestamp) -> Result<Vec<Instant>> {
     all(conn, sql, params, |row| {
-        let id = OutboxId(row.get("id")?);
-        let left = row.get::<_, Option<i64>>("finished_at")?.map_or(now, Timestamp);
-        Ok(RecentMail {
-            ticket: TicketId(row.get("ticket")?),
-            automatic: row.get("automatic")?,
-            promised: Instant { at: Timestamp(row.get("created_at")?), id },
-            left: Instant { at: left, id },
-        })
+        let at = row.get::<_, Option<i64>>("finished_at")?.map_or(now, Timestamp);
+        Ok(Instant { at, id: OutboxId(row.get("id")?) })
     })
 }
