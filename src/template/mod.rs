@@ -18,6 +18,7 @@ mod language;
 mod runtime;
 mod source;
 pub mod values;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};

@@ -18,10 +18,11 @@ use crate::domain::ids::{CommentId, UserId};
 use crate::domain::people::User;
 use crate::domain::rule::KnownPeople;
 use crate::domain::settings::AccountSettings;
-use crate::domain::ticket::{Channel, Comment, Priority, Status, Ticket, TicketType, Visibility};
+use crate::domain::ticket::{Comment, Ticket, Visibility};
 use crate::domain::time::Timestamp;
 
 use super::TemplateError;
+use super::words::{channel_word, priority_word, status_word, type_word};
 
 /// What every template may start a placeholder with.
 pub(super) const ROOTS: [&str; 3] = ["ticket", "current_user", "now"];
@@ -129,7 +130,7 @@ fn to_liquid(json: &Json) -> Value {
     }
 }
 
-/// The values for one kind of recipient.
+/// The values for one kind of recipient. What is built already is moved into its place: `json!` would copy it.
 #[must_use]
 pub fn values(input: &ValuesInput, audience: Audience) -> Values {
     let view = View { input, zone: zone(&input.account.time_zone) };
@@ -138,7 +139,7 @@ pub fn values(input: &ValuesInput, audience: Audience) -> Values {
     let mut sources = BTreeMap::new();
     for (placeholder, text, comments) in view.comment_texts(&conversation) {
         sources.insert(placeholder.to_owned(), comments);
-        insert(&mut ticket, placeholder, json!(text));
+        insert(&mut ticket, placeholder, Json::String(text));
     }
     for placeholder in ["comments", "public_comments"] {
         let listed = newest(&conversation.public);
@@ -158,7 +159,11 @@ pub fn values(input: &ValuesInput, audience: Audience) -> Values {
         None => json!({ "name": input.account.name }),
     };
     let now = view.date(input.now, "%Y-%m-%d %H:%M:%S %z");
-    Values { placeholders: json!({ "ticket": ticket, "current_user": current_user, "now": now }), sources }
+    let roots = [("ticket", ticket), ("current_user", current_user), ("now", Json::String(now))];
+    Values {
+        placeholders: roots.map(|(name, value)| (name.to_owned(), value)).into_iter().collect(),
+        sources,
+    }
 }
 
 fn insert(object: &mut Json, key: &str, value: Json) {
@@ -226,7 +231,7 @@ impl View<'_> {
             Audience::Agent => names(ticket.followers.iter().filter_map(|id| self.input.people.user(*id))),
         };
         let cc = |user: &&User| json!({ "name": user.name, "email": email(user) });
-        json!({
+        let mut values = json!({
             "id": ticket.id.0,
             "account": self.input.account.name,
             "status": status_word(ticket.status),
@@ -234,12 +239,7 @@ impl View<'_> {
             "ticket_type": ticket.ticket_type.map_or("Ticket", type_word),
             "tags": ticket.tags.iter().map(String::as_str).collect::<Vec<_>>().join(" "),
             "via": channel_word(ticket.via),
-            "assignee": self.user(ticket.assignee),
-            "requester": self.user(Some(ticket.requester)),
-            "submitter": self.user(Some(ticket.submitter)),
             "group": group.map(|group| json!({ "id": group.id.0, "name": group.name })),
-            "organization": self.organization(ticket.organization),
-            "ccs": ccs.iter().map(cc).collect::<Vec<_>>(),
             "cc_names": names(ccs.iter().copied()),
             "email_cc_names": names(ccs.iter().copied()),
             "follower_names": followers,
@@ -250,7 +250,17 @@ impl View<'_> {
             "updated_at": self.day(ticket.updated_at),
             "updated_at_with_time": self.minute(ticket.updated_at),
             "updated_at_with_timestamp": ticket.updated_at.rfc3339(),
-        })
+        });
+        for (role, user) in [
+            ("assignee", ticket.assignee),
+            ("requester", Some(ticket.requester)),
+            ("submitter", Some(ticket.submitter)),
+        ] {
+            insert(&mut values, role, self.user(user));
+        }
+        insert(&mut values, "organization", self.organization(ticket.organization));
+        insert(&mut values, "ccs", ccs.iter().map(cc).collect());
+        values
     }
 
     /// Each placeholder that is the text of comments, and which they are.
@@ -381,43 +391,4 @@ fn cut(text: &str, max: usize) -> String {
     }
     let end = text.floor_char_boundary(max);
     format!("{}…", text.get(..end).unwrap_or_default())
-}
-
-fn status_word(status: Status) -> &'static str {
-    match status {
-        Status::New => "New",
-        Status::Open => "Open",
-        Status::Pending => "Pending",
-        Status::Hold => "On-hold",
-        Status::Solved => "Solved",
-        Status::Closed => "Closed",
-    }
-}
-
-fn priority_word(priority: Priority) -> &'static str {
-    match priority {
-        Priority::Low => "Low",
-        Priority::Normal => "Normal",
-        Priority::High => "High",
-        Priority::Urgent => "Urgent",
-    }
-}
-
-fn type_word(ticket_type: TicketType) -> &'static str {
-    match ticket_type {
-        TicketType::Question => "Question",
-        TicketType::Incident => "Incident",
-        TicketType::Problem => "Problem",
-        TicketType::Task => "Task",
-    }
-}
-
-fn channel_word(channel: Channel) -> &'static str {
-    match channel {
-        Channel::Mail => "Mail",
-        Channel::Api => "Web service",
-        Channel::Rule => "Rule",
-        Channel::ClosedTicket => "Closed ticket",
-        Channel::System => "System",
-    }
 }
