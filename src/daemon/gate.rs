@@ -5,7 +5,7 @@ use crate::domain::mail::Envelope;
 use crate::pipeline::Pipeline;
 use crate::smtp::{Accept, Refused};
 use crate::spool::door::NotNow;
-use crate::store::{AcceptError, DataGuard};
+use crate::store::{AcceptError, MailGuard};
 use crate::telemetry;
 
 #[derive(Debug)]
@@ -30,10 +30,10 @@ impl Gate {
 }
 
 impl Accept for Gate {
-    type Receiving = Option<DataGuard>;
+    type Receiving = Option<MailGuard>;
 
-    fn receiving(&self) -> Option<DataGuard> {
-        self.pipeline.store.begin_data().ok()
+    fn receiving(&self) -> Option<MailGuard> {
+        self.pipeline.store.begin_mail().ok()
     }
 
     async fn accept(&self, envelope: Envelope, raw: Vec<u8>) -> Result<JournalId, Refused> {

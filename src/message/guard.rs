@@ -148,10 +148,23 @@ fn danger_in(raw: &[u8]) -> Option<Defect> {
     }
     let longest =
         || MIME_FIELD.as_ref().and_then(|regex| regex.find_iter(raw).map(|field| field.len()).max());
-    if raw.len() > MAX_MIME_FIELD && longest().unwrap_or_default() > MAX_MIME_FIELD {
+    if may_hold_long_field(raw) && longest().unwrap_or_default() > MAX_MIME_FIELD {
         return Some(Defect::HeadersTooLong);
     }
     (delimiters_in(raw) > MAX_DELIMITERS).then_some(Defect::TooManyParts)
+}
+
+/// Whether some field could be too long, folding included. Looks from one end of a field for the last one that is near enough:
+/// a step for each eight kilobytes, where a pattern would look at every line.
+fn may_hold_long_field(raw: &[u8]) -> bool {
+    let mut rest = raw;
+    while rest.len() > MAX_MIME_FIELD {
+        let near = rest.get(..=MAX_MIME_FIELD).unwrap_or_default();
+        let ends = |at: &usize| !matches!(rest.get(at + 1), Some(b' ' | b'\t'));
+        let Some(end) = memchr::memrchr_iter(b'\n', near).find(ends) else { return true };
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    false
 }
 
 /// At most how many delimiter lines of declared boundaries there are; a boundary given in pieces (RFC 2231) or

@@ -58,7 +58,8 @@ pub(super) async fn serve<A: Accept>(
         record,
         progress: 0,
         waiting_since: Instant::now(),
-        message: None,
+        receiving: None,
+        pace: None,
     };
     connection.serve().await;
 }
@@ -114,13 +115,10 @@ struct Connection<A: Accept> {
     /// The session's progress when we last looked, and when that was.
     progress: u64,
     waiting_since: Instant,
-    /// The message that is coming in: from DATA or the first BDAT on, until what became of it is known.
-    message: Option<Incoming<A>>,
-}
-
-struct Incoming<A: Accept> {
-    pace: Pace,
-    _receiving: A::Receiving,
+    /// From MAIL on, until it is known what became of the message.
+    receiving: Option<A::Receiving>,
+    /// How fast the message comes in: from DATA or the first BDAT on.
+    pace: Option<Pace>,
 }
 
 impl<A: Accept> Connection<A> {
@@ -192,7 +190,7 @@ impl<A: Accept> Connection<A> {
             Err(_) => self.record.not_kept += 1,
         }
         self.session.answer(verdict);
-        self.message = None;
+        (self.receiving, self.pace) = (None, None);
         self.waiting_since = Instant::now();
     }
 
@@ -220,33 +218,34 @@ impl<A: Accept> Connection<A> {
             self.progress = self.session.progress();
             self.waiting_since = now;
         }
+        match self.session.has_transaction() {
+            true if self.receiving.is_none() => self.receiving = Some(self.host.accept.receiving()),
+            true => {}
+            false => self.receiving = None,
+        }
         let deadline = match awaiting {
             Awaiting::Command => {
-                self.message = None;
+                self.pace = None;
                 self.waiting_since + config.command_timeout
             }
             Awaiting::Data => {
-                let message = self.message.get_or_insert_with(|| Incoming {
-                    pace: Pace::new(config.min_rate, now),
-                    _receiving: self.host.accept.receiving(),
-                });
-                (now + config.data_timeout).min(message.pace.began + config.message_timeout)
+                let pace = self.pace.get_or_insert_with(|| Pace::new(config.min_rate, now));
+                (now + config.data_timeout).min(pace.began + config.message_timeout)
             }
         };
         loop {
-            if self.message.as_mut().is_some_and(|message| !message.pace.keeps_up(Instant::now())) {
+            if self.pace.as_mut().is_some_and(|pace| !pace.keeps_up(Instant::now())) {
                 return Ok(Event::Refused(Refusal::TooSlow));
             }
-            let look_up =
-                self.message.as_ref().map_or(deadline, |message| deadline.min(message.pace.window_ends()));
+            let look_up = self.pace.as_ref().map_or(deadline, |pace| deadline.min(pace.window_ends()));
             tokio::select! {
                 biased;
                 () = self.host.shutdown.cancelled(), if !self.session.is_stopping() => return Ok(Event::Shutdown),
                 read = timeout_at(look_up, receive(&mut self.stream, config)) => match read {
                     Ok(buffer) => {
                         let buffer = buffer?;
-                        if let Some(message) = &mut self.message {
-                            message.pace.received(buffer.filled().len());
+                        if let Some(pace) = &mut self.pace {
+                            pace.received(buffer.filled().len());
                         }
                         return Ok(Event::Bytes(buffer));
                     }

@@ -69,10 +69,10 @@ use crate::domain::mail::Envelope;
 
 /// Takes a received mail into safe keeping. What stands behind it is none of the listener's business.
 pub trait Accept: Send + Sync + 'static {
-    /// Held while a message comes in and until it is answered.
+    /// Held from MAIL on, while a message comes in and until it is answered.
     type Receiving: Send;
 
-    /// A session began to receive a message: another mail will want to be kept soon.
+    /// A client began a mail transaction: another mail will want to be kept soon.
     fn receiving(&self) -> Self::Receiving;
 
     /// Answers `Ok` only when the mail will survive a crash: the client is told 250 right after.

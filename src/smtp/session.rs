@@ -235,6 +235,12 @@ impl Session {
         self.progress
     }
 
+    /// From an accepted MAIL on, until the message is answered or given up.
+    #[must_use]
+    pub fn has_transaction(&self) -> bool {
+        self.transaction.is_some() || matches!(self.phase, Phase::Data(_))
+    }
+
     /// Bytes held for the message under way.
     #[must_use]
     pub fn held(&self) -> usize {

@@ -83,7 +83,7 @@ pub use self::journal::{AcceptError, Pending};
 pub use self::keys::{KeyError, KeyFile, KeyState, Secret, TokenKey};
 pub use self::levels::{Levels, Tally};
 pub use self::open::OpenError;
-pub use self::queue::{DataGuard, Priority};
+pub use self::queue::{MailGuard, Priority};
 pub use self::run::RunError;
 pub use self::sequences::FreshIds;
 pub use self::signal::Signal;
@@ -277,9 +277,9 @@ impl Store {
         answer.await.unwrap_or(Err(WriteError::Store(StoreError::Closed)))
     }
 
-    /// To be held by an SMTP session from DATA to its reply: while others send, a commit may wait a little for them.
-    pub fn begin_data(&self) -> Result<DataGuard, StoreError> {
-        Ok(self.writer()?.queue().begin_data())
+    /// To be held by an SMTP session from MAIL to the reply to its message: while others send, a commit may wait a little for them.
+    pub fn begin_mail(&self) -> Result<MailGuard, StoreError> {
+        Ok(self.writer()?.queue().begin_mail())
     }
 
     /// A source of ids and salts, for one thread.

@@ -42,18 +42,18 @@ pub(super) trait Job: Send {
 
 pub(super) type Work = Box<dyn Job>;
 
-/// Held by an SMTP session from DATA to its reply.
+/// Held by an SMTP session from MAIL to the reply to its message.
 #[derive(Debug)]
 #[must_use = "the session counts as sending only while this lives"]
-pub struct DataGuard(Arc<JobQueue>);
+pub struct MailGuard(Arc<JobQueue>);
 
 #[derive(Default)]
 pub(super) struct JobQueue {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
     room: Condvar,
-    /// Sessions between DATA and its reply.
-    in_data: AtomicUsize,
+    /// Sessions between MAIL and the reply to its message.
+    in_mail: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -91,9 +91,9 @@ impl JobQueue {
         }
     }
 
-    pub(super) fn begin_data(self: &Arc<Self>) -> DataGuard {
-        self.in_data.fetch_add(1, Ordering::Relaxed);
-        DataGuard(Arc::clone(self))
+    pub(super) fn begin_mail(self: &Arc<Self>) -> MailGuard {
+        self.in_mail.fetch_add(1, Ordering::Relaxed);
+        MailGuard(Arc::clone(self))
     }
 
     /// Takes no more jobs; those that wait may still be run.
@@ -115,7 +115,7 @@ impl JobQueue {
     }
 
     /// The next job, those of the journal first. If none waits, waits for as long as `patience` says of the number of
-    /// sessions between DATA and its reply.
+    /// sessions that have a mail under way.
     pub(super) fn next(&self, mut patience: impl FnMut(usize) -> Duration) -> Option<(Priority, Work)> {
         let mut waiting = lock(&self.waiting);
         loop {
@@ -125,7 +125,7 @@ impl JobQueue {
                 }
                 return Some(job);
             }
-            let left = patience(self.in_data.load(Ordering::Relaxed));
+            let left = patience(self.in_mail.load(Ordering::Relaxed));
             if left.is_zero() || waiting.stopped.is_some() {
                 return None;
             }
@@ -182,15 +182,15 @@ impl Waiting {
     }
 }
 
-impl Drop for DataGuard {
+impl Drop for MailGuard {
     fn drop(&mut self) {
-        self.0.in_data.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_mail.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl std::fmt::Debug for JobQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JobQueue").field("in_data", &self.in_data).finish_non_exhaustive()
+        f.debug_struct("JobQueue").field("in_mail", &self.in_mail).finish_non_exhaustive()
     }
 }
 

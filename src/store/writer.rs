@@ -7,7 +7,7 @@
 //! group failed; if nobody can say whether a COMMIT is kept, no further job is run and the process ends.
 //!
 //! The trap in plain group commit (a mail that arrives while a commit runs waits for two syncs) is met by a short wait
-//! before the COMMIT, set from the measured sync time, and only while other sessions are between DATA and its reply. What no
+//! before the COMMIT, set from the measured sync time, and only while other sessions have a mail under way. What no
 //! session waits for (a decision, a notification that was sent) waits longer, for a commit that has to be made anyway.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -224,7 +224,7 @@ struct Group {
     careful: bool,
     /// How many of them some session waits for.
     from_sessions: usize,
-    /// The most sessions that were between DATA and its reply since the group was opened.
+    /// The most sessions that had a mail under way since the group was opened.
     senders: usize,
     patience: Patience,
     waits_until: Option<Instant>,
@@ -272,15 +272,15 @@ impl Group {
         if self.done.len() >= GROUP_JOBS || self.opened.elapsed() >= GROUP_TIME {
             return None;
         }
-        let (priority, work) = queue.next(|in_data| self.patience_left(in_data, Instant::now()))?;
+        let (priority, work) = queue.next(|in_mail| self.patience_left(in_mail, Instant::now()))?;
         self.from_sessions += usize::from(priority == Priority::Journal);
         Some(work)
     }
 
     /// How much longer to wait for the sessions that are sending. Those answered a moment ago count too: they are
     /// about to send the next mail.
-    fn patience_left(&mut self, in_data: usize, now: Instant) -> Duration {
-        self.senders = self.senders.max(in_data);
+    fn patience_left(&mut self, in_mail: usize, now: Instant) -> Duration {
+        self.senders = self.senders.max(in_mail);
         if self.from_sessions == 0 && self.done.len() < CARRIED_JOBS {
             return (self.opened + self.patience.without_sessions).saturating_duration_since(now);
         }

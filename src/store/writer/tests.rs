@@ -201,10 +201,10 @@ fn jobs_that_no_session_waits_for_are_carried_along_unless_a_sync_costs_nothing(
 
 #[test]
 fn the_writer_waits_only_for_sessions_that_are_sending() {
-    let check = |from_sessions, in_data, expected| {
+    let check = |from_sessions, in_mail, expected| {
         let mut group = for_sessions(2 * MS);
         group.from_sessions = from_sessions;
-        assert_eq!(group.patience_left(in_data, group.opened), expected, "{from_sessions} of {in_data}");
+        assert_eq!(group.patience_left(in_mail, group.opened), expected, "{from_sessions} of {in_mail}");
     };
     check(1, 1, Duration::ZERO);
     check(1, 2, 2 * MS);
