@@ -180,6 +180,7 @@ fn the_wait_for_sessions_is_a_quarter_of_a_sync_within_bounds() {
     let check = |sync, expected| assert_eq!(Patience::of(sync).for_sessions, expected, "{sync:?}");
     check(Duration::ZERO, Duration::ZERO);
     check(MS / 10, Duration::ZERO);
+    check(MS, Duration::ZERO);
     check(2 * MS, MS / 2);
     check(8 * MS, 2 * MS);
     check(50 * MS, LONGEST_PATIENCE);
