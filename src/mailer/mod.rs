@@ -15,15 +15,14 @@ pub mod transport;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::Connection;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::outbox::compose::{Letterhead, compose};
 use crate::outbox::schedule::{self, Next};
-use crate::store::Store;
 use crate::store::outbox::{self, Budget, Claimed, Terms};
+use crate::store::{Store, StoreError};
 use crate::telemetry::{self, OutboxEvent};
 
 use crew::{Crew, Finished, Site};
@@ -117,7 +116,7 @@ impl Mailer {
                 let busy = crew.busy.len();
                 match self.hand_out(&mut crew).await {
                     Ok(rows) => seen = rows,
-                    Err(error) => trouble = Some(error),
+                    Err(error) => trouble = Some(error.to_string()),
                 }
                 round.claimed += crew.busy.len() - busy;
             }
@@ -148,7 +147,7 @@ impl Mailer {
             }
             Ok(_) => Duration::ZERO,
             Err(error) => {
-                telemetry::store_trouble("working the outbox", &error);
+                telemetry::store_trouble("working the outbox", &error.to_string());
                 STORE_PAUSE
             }
         }
@@ -165,14 +164,14 @@ impl Mailer {
     }
 
     /// Claims a mail for each idle sender; answers how many rows were looked at.
-    async fn hand_out(&self, crew: &mut Crew) -> Result<usize, String> {
+    async fn hand_out(&self, crew: &mut Crew) -> Result<usize, StoreError> {
         let now = self.clock.now();
         let terms = Terms {
             limit: u32::try_from(crew.idle.len()).unwrap_or(u32::MAX),
             lease: self.settings.transport.lease(),
             budget: self.settings.budget,
         };
-        let claims = self.tell(move |db| outbox::claim(db, now, terms)).await?;
+        let claims = self.store.tell_async(move |db| outbox::claim(db, now, terms)).await?;
         let seen = claims.seen();
         for mail in claims.cancelled {
             telemetry::outbox_cancelled(mail.id, mail.ticket, &mail.recipient, mail.reason);
@@ -201,7 +200,7 @@ impl Mailer {
         for pause in RECORD_AGAIN {
             match self.record(&mail, delivery.clone(), took).await {
                 Ok(()) => break,
-                Err(error) => telemetry::store_trouble("recording what became of a mail", &error),
+                Err(error) => telemetry::store_trouble("recording what became of a mail", &error.to_string()),
             }
             tokio::time::sleep(pause).await;
         }
@@ -212,11 +211,11 @@ impl Mailer {
         Finished { sender, site_fault }
     }
 
-    async fn record(&self, mail: &Claimed, delivery: Delivery, took: Duration) -> Result<(), String> {
+    async fn record(&self, mail: &Claimed, delivery: Delivery, took: Duration) -> Result<(), StoreError> {
         let (id, now) = (mail.entry.id, self.clock.now());
         match delivery {
             Delivery::Sent => {
-                self.tell(move |db| outbox::record_sent(db, id, now)).await?;
+                self.store.tell_async(move |db| outbox::record_sent(db, id, now)).await?;
                 telemetry::outbox_sent(&event(mail), took);
             }
             Delivery::Rejected(error) => self.bury(mail, error).await?,
@@ -225,32 +224,25 @@ impl Mailer {
                     Next::GiveUp => self.bury(mail, format!("tried for too long; last: {error}")).await?,
                     Next::At(due) => {
                         let logged = without_addresses(&error);
-                        self.tell(move |db| outbox::record_retry(db, id, &error, due)).await?;
+                        self.store.tell_async(move |db| outbox::record_retry(db, id, &error, due)).await?;
                         let wait = Duration::from_micros(due.since(now).max(0).unsigned_abs());
                         telemetry::outbox_retry(&event(mail), wait, &logged);
                     }
                 }
             }
             Delivery::SiteFault(fault) => {
-                self.tell(move |db| outbox::release(db, &[id], now, &fault)).await?;
+                self.store.tell_async(move |db| outbox::release(db, &[id], now, &fault)).await?;
             }
         }
         Ok(())
     }
 
-    async fn bury(&self, mail: &Claimed, error: String) -> Result<(), String> {
+    async fn bury(&self, mail: &Claimed, error: String) -> Result<(), StoreError> {
         let (id, now) = (mail.entry.id, self.clock.now());
         let logged = without_addresses(&error);
-        self.tell(move |db| outbox::record_dead(db, id, &error, now)).await?;
+        self.store.tell_async(move |db| outbox::record_dead(db, id, &error, now)).await?;
         telemetry::outbox_dead(&event(mail), &logged);
         Ok(())
-    }
-
-    async fn tell<T: Send + 'static>(
-        &self,
-        job: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, String> {
-        self.store.tell_async(job).await.map_err(|error| error.to_string())
     }
 }
 
