@@ -31,6 +31,9 @@ const GOT_ABOUT: &str = "SELECT id, finished_at FROM outbox WHERE automatic = 1 
                          SELECT id, finished_at FROM outbox WHERE automatic = 1 AND state IN ('sent', 'sending')
                              AND ticket = ?4 AND recipient_key = ?1 AND id <> ?2 AND finished_at IS NULL";
 
+const REFILLS: &str = "SELECT id, ticket, created_at FROM outbox
+                       WHERE automatic = 0 AND recipient_key = ?1 AND created_at > ?3 AND id <> ?2";
+
 /// Whether one more automatic mail would be too many.
 pub(super) fn exceeded(
     conn: &Connection,
@@ -76,9 +79,7 @@ struct Refill {
 
 /// Those promised before `since` refill nothing that still counts.
 fn refills(conn: &Connection, entry: &OutboxEntry, since: Timestamp) -> Result<Vec<Refill>> {
-    let sql = "SELECT id, ticket, created_at FROM outbox
-               WHERE automatic = 0 AND recipient_key = ?1 AND created_at > ?3 AND id <> ?2";
-    all(conn, sql, (entry.recipient.key(), entry.id.0, since.0), |row| {
+    all(conn, REFILLS, (entry.recipient.key(), entry.id.0, since.0), |row| {
         let at = Instant { at: Timestamp(row.get("created_at")?), id: OutboxId(row.get("id")?) };
         Ok(Refill { ticket: TicketId(row.get("ticket")?), at })
     })
@@ -90,4 +91,27 @@ fn got(conn: &Connection, sql: &str, params: impl Params, now: Timestamp) -> Res
         let at = row.get::<_, Option<i64>>("finished_at")?.map_or(now, Timestamp);
         Ok(Instant { at, id: OutboxId(row.get("id")?) })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Durability, open};
+
+    #[test]
+    fn no_question_looks_at_mail_that_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = open::open(dir.path(), Durability::Scratch, Timestamp(0)).unwrap().conn;
+        let check = |sql: &str, index: &str, ranges: usize| {
+            let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let steps = plan.raw_query().mapped(|row| row.get::<_, String>("detail"));
+            let reads: Vec<String> =
+                steps.map(|step| step.unwrap()).filter(|step| step.contains("outbox")).collect();
+            assert_eq!(reads.len(), ranges, "{reads:?}");
+            assert!(reads.iter().all(|read| read.starts_with("SEARCH") && read.contains(index)), "{reads:?}");
+        };
+        check(REFILLS, "outbox_refills (recipient_key=? AND created_at>?)", 1);
+        check(GOT, "outbox_got (recipient_key=? AND finished_at", 2);
+        check(GOT_ABOUT, "outbox_got_about (ticket=? AND recipient_key=? AND finished_at", 2);
+    }
 }
