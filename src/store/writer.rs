@@ -31,9 +31,12 @@ const GROUP_TIME: Duration = Duration::from_millis(5);
 
 /// The wait for more while a session waits for its reply: a quarter of a sync, at most `LONGEST`, and none where it would be
 /// shorter than `SHORTEST`. On a fast disk the sessions do better in two halves that take turns, one being served while the
-/// other's commit is on the way (docs/performance.md).
+/// other's commit is on the way (docs/performance.md), unless the half is a small part: see `FEW`.
 const LONGEST_PATIENCE: Duration = Duration::from_micros(2_500);
 const SHORTEST_PATIENCE: Duration = Duration::from_micros(500);
+
+/// A group with less than one in so many of the sessions that send waits half of a sync, on a fast disk too.
+const FEW: usize = 4;
 
 /// Below this a timer costs more than the sync it saves.
 const SHORTEST_TIMER: Duration = Duration::from_micros(100);
@@ -288,10 +291,14 @@ impl Group {
         if self.from_sessions == 0 && self.done.len() < CARRIED_JOBS {
             return (self.opened + self.patience.without_sessions).saturating_duration_since(now);
         }
-        if self.patience.for_sessions.is_zero() || self.from_sessions >= self.senders {
+        let wait = match self.from_sessions * FEW < self.senders {
+            true => self.patience.for_most_sessions,
+            false => self.patience.for_sessions,
+        };
+        if wait.is_zero() || self.from_sessions >= self.senders {
             return Duration::ZERO;
         }
-        let until = *self.waits_until.get_or_insert(now + self.patience.for_sessions);
+        let until = *self.waits_until.get_or_insert(now + wait);
         until.min(self.opened + GROUP_TIME).saturating_duration_since(now)
     }
 }
@@ -301,6 +308,8 @@ impl Group {
 struct Patience {
     /// While a session waits for its reply, and others are sending.
     for_sessions: Duration,
+    /// The same, while most of those that send have not come.
+    for_most_sessions: Duration,
     /// While no session waits.
     without_sessions: Duration,
 }
@@ -312,7 +321,8 @@ impl Patience {
             |shortest: Duration, wait: Duration| if wait < shortest { Duration::ZERO } else { wait };
         let without_sessions = (at_least(SHORTEST_TIMER, mean_sync) * CARRIED_SYNCS).min(GROUP_TIME);
         let for_sessions = at_least(SHORTEST_PATIENCE, mean_sync / 4).min(LONGEST_PATIENCE);
-        Self { for_sessions, without_sessions }
+        let for_most_sessions = at_least(SHORTEST_TIMER, mean_sync / 2).min(LONGEST_PATIENCE);
+        Self { for_sessions, for_most_sessions, without_sessions }
     }
 }
 

@@ -187,6 +187,19 @@ fn the_wait_for_sessions_is_a_quarter_of_a_sync_within_bounds() {
 }
 
 #[test]
+fn on_a_fast_disk_a_group_of_few_waits_and_a_group_of_many_does_not() {
+    let check = |from_sessions, in_mail, expected| {
+        let mut group = Group::new(Patience::of(MS));
+        group.from_sessions = from_sessions;
+        assert_eq!(group.patience_left(in_mail, group.opened), expected, "{from_sessions} of {in_mail}");
+    };
+    check(1, 4, Duration::ZERO);
+    check(1, 5, MS / 2);
+    check(12, 50, MS / 2);
+    check(13, 50, Duration::ZERO);
+}
+
+#[test]
 fn jobs_that_no_session_waits_for_are_carried_along_unless_a_sync_costs_nothing() {
     let check = |sync, expected| assert_eq!(Patience::of(sync).without_sessions, expected, "{sync:?}");
     check(MS / 20, Duration::ZERO);
