@@ -638,3 +638,9 @@ fn metrics_are_shown_to_everybody_only_if_the_file_says_so() {
         assert_eq!(config.admin.address, address.parse().ok());
     }
 }
+
+#[test]
+fn more_mails_on_their_way_than_the_store_has_room_for_are_refused() {
+    let faults = Folder::new(&[("postern.toml", "[delivery]\nconcurrency = 257\n")]).faults();
+    assert_eq!(faults, ["postern.toml:2: delivery.concurrency: `257` is too large, expected at most 256"]);
+}

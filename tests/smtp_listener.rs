@@ -344,3 +344,62 @@ fn many_mails_from_many_clients_are_each_kept_once() {
     });
     assert_eq!((answered.into_inner(), recorder.count()), (200, 200));
 }
+
+/// Counts the mail transactions under way.
+#[derive(Default)]
+struct Counting {
+    mails: Recorder,
+    under_way: Arc<AtomicUsize>,
+}
+
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Accept for Counting {
+    type Receiving = UnderWay;
+
+    fn receiving(&self) -> UnderWay {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        UnderWay(Arc::clone(&self.under_way))
+    }
+
+    async fn accept(&self, envelope: Envelope, raw: Vec<u8>) -> Result<JournalId, Refused> {
+        assert_eq!(self.under_way.load(Ordering::SeqCst), 1, "it counts until it is answered");
+        self.mails.take(envelope, raw)
+    }
+}
+
+#[test]
+fn a_client_counts_as_sending_from_mail_until_its_message_is_answered_or_given_up() {
+    let counting = Arc::new(Counting::default());
+    let server = TestServer::start(listener_config(), Arc::clone(&counting));
+    let becomes = |count: usize, when: &str| {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while counting.under_way.load(Ordering::SeqCst) != count {
+            assert!(Instant::now() < deadline, "{when}: expected {count} under way");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let mut client = server.connect();
+    client.hello();
+    for ending in ["RSET", "EHLO again.example"] {
+        assert!(client.say("MAIL FROM:<ada@example.net>").starts_with("250 "));
+        becomes(1, "after MAIL");
+        assert!(client.say(ending).starts_with("250"));
+        becomes(0, ending);
+    }
+    assert!(client.begin_mail("ada@example.net", "support@desk.example").starts_with("354 "));
+    becomes(1, "after DATA");
+    assert!(client.say("Subject: hi\r\n\r\nhi\r\n.").starts_with("250 "));
+    becomes(0, "after the reply");
+    assert_eq!(counting.mails.count(), 1);
+    assert!(client.say("MAIL FROM:<ada@example.net>").starts_with("250 "));
+    becomes(1, "after the second MAIL");
+    drop(client);
+    becomes(0, "after the client has gone");
+}

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use postern::domain::address::Address;
 use postern::domain::fate::Fate;
-use postern::domain::ids::{Fresh, JournalId};
+use postern::domain::ids::{Fresh, JournalId, UserId};
 use postern::domain::mail::{Entrance, Envelope, TrustSource};
+use postern::domain::plan::Plan;
+use postern::domain::snapshot::{Lookup, Snapshot};
 use postern::domain::time::Timestamp;
 use postern::store::{
     AcceptError, Depth, Durability, OpenError, Options, Priority, Store, StoreError, WriteError,
@@ -524,4 +526,30 @@ fn a_scratch_store_works_like_any_other() {
     let id = accept(&store, &[b'x'; 300_000]).unwrap();
     assert_eq!(store.entry(id).unwrap().unwrap().raw, [b'x'; 300_000]);
     assert!(store.books(Depth::Database).unwrap().balanced);
+}
+
+#[test]
+fn what_was_seen_is_decided_from_unless_something_was_committed_since() {
+    let (_dir, store) = store();
+    let lookup = Lookup::default();
+    let ada = Address::parse("ada@example.net").unwrap();
+    // A mark that only this copy bears.
+    let seen = || {
+        let mut seen = store.look(&lookup).unwrap();
+        seen.snapshot.by_address.insert(ada.clone(), UserId(7));
+        Some(seen)
+    };
+    let bears_mark = |seen| {
+        let (told, heard) = mpsc::channel();
+        let look = |snapshot: &Snapshot, _: &mut dyn Fresh| {
+            Ok((Plan::default(), snapshot.by_address.contains_key(&ada)))
+        };
+        store.run_told(&lookup, seen, NOW, look, move |_, marked| told.send(marked).unwrap()).unwrap();
+        heard.recv().unwrap()
+    };
+    assert!(bears_mark(seen()));
+    let before = seen();
+    accept(&store, b"a mail").unwrap();
+    assert!(!bears_mark(before), "a mail was accepted after it was read");
+    assert!(!bears_mark(None));
 }

@@ -20,7 +20,7 @@ use crate::domain::settings::{
 
 use super::listeners::Listener;
 use super::values::{
-    Network, Secret, at_least, blocklist, domain, empty_is_none, locale, seconds, time_zone,
+    Network, Secret, at_least, blocklist, domain, empty_is_none, locale, seconds, time_zone, within,
 };
 use super::{Config, ServerConfig, Smarthost, TlsMode};
 
@@ -146,7 +146,8 @@ pub(super) enum Trust {
 pub(super) struct Delivery {
     pub(super) directory: Option<Spanned<PathBuf>>,
     pub(super) retry_days: u32,
-    #[serde(deserialize_with = "at_least::<_, 1>")]
+    /// Each that was sent is a job for the store, whose queue must have room for all: a mail that cannot be recorded is sent twice.
+    #[serde(deserialize_with = "within::<_, 1, 256>")]
     pub(super) concurrency: usize,
     pub(super) smarthost: Option<SmarthostFile>,
 }

@@ -164,6 +164,16 @@ pub(super) fn at_least<'de, D: Deserializer<'de>, const MIN: usize>(
     Ok(number)
 }
 
+pub(super) fn within<'de, D: Deserializer<'de>, const MIN: usize, const MAX: usize>(
+    deserializer: D,
+) -> Result<usize, D::Error> {
+    let number = at_least::<D, MIN>(deserializer)?;
+    if number > MAX {
+        return Err(D::Error::custom(format!("`{number}` is too large, expected at most {MAX}")));
+    }
+    Ok(number)
+}
+
 /// A string; the empty one says that there is none.
 pub(super) mod empty_is_none {
     use super::*;

@@ -185,3 +185,35 @@ fn delimiters_in(raw: &[u8]) -> usize {
     }
     boundaries.iter().map(|boundary| memmem::find_iter(raw, &[b"--", *boundary].concat()).count()).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A Content-Type field of so many octets, its last line end not counted.
+    fn field(octets: usize, folded: bool) -> Vec<u8> {
+        let mut field = b"Content-Type: ".to_vec();
+        while field.len() < octets {
+            let fold = folded && field.len() % 70 == 0 && field.len() + 2 < octets;
+            field.extend_from_slice(if fold { b"\n " } else { b"x" });
+        }
+        field
+    }
+
+    #[test]
+    fn a_field_is_too_long_from_one_octet_beyond_the_limit_on_wherever_it_stands() {
+        for before in [0, 1, 40, MAX_MIME_FIELD / 2 - 1, MAX_MIME_FIELD / 2, MAX_MIME_FIELD, 10_000] {
+            for octets in MAX_MIME_FIELD - 1..=MAX_MIME_FIELD + 2 {
+                for (folded, after) in [(false, ""), (true, ""), (false, "\n"), (true, "\nTo: x\n\ntext\n")] {
+                    let raw = [b"x\n".repeat(before), field(octets, folded), after.into()].concat();
+                    let danger = (octets > MAX_MIME_FIELD).then_some(Defect::HeadersTooLong);
+                    assert_eq!(
+                        danger_in(&raw),
+                        danger,
+                        "{octets} octets behind {before} lines, {folded}, {after:?}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -22,9 +22,9 @@ use crate::store::commit::Conflict;
 use crate::store::{InWorkGuard, RunError, StoreError};
 use crate::telemetry::{self, Stage};
 
+use super::Pipeline;
 use super::report::MailReport;
 use super::scheduler::{Scheduler, Task, Ties, Turn};
-use super::{Pipeline, named};
 
 /// How long nothing is tried again after trouble with the store, and how long the trouble counts as the same.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(500);
@@ -108,8 +108,9 @@ impl Decider {
         let lookup = case.prepared.lookup();
         let seen = Cell::new(None);
         let tickets = || {
+            // Those that the mail names, and those they were merged into.
             let now_seen = pipeline.store.look(&lookup)?;
-            let tickets = named(&now_seen.snapshot);
+            let tickets = now_seen.snapshot.tickets.keys().copied().collect();
             seen.set(Some(now_seen));
             Ok::<_, StoreError>(tickets)
         };

@@ -176,7 +176,7 @@ impl Pipeline {
         let policy = account.policy();
         let prepared = intake::prepare(entry.id, message, &entry.envelope, None, &policy);
         let prepared = prepared_with_salts(&self.store, prepared, &policy)?;
-        Ok(named(&self.store.snapshot(prepared.claims())?))
+        Ok(self.store.tickets_named(prepared.claims())?)
     }
 
     fn retried(&self) -> MutexGuard<'_, Vec<JournalId>> {
@@ -219,11 +219,6 @@ fn prepared_with_salts<'a>(
 ) -> Result<intake::Prepared<'a>, RunError> {
     let salts = store.salts(&prepared.claimed())?;
     Ok(prepared.with_salts(&salts, policy))
-}
-
-/// The tickets that a mail names, and those they were merged into: who works on the same ones.
-fn named(snapshot: &Snapshot) -> BTreeSet<TicketId> {
-    snapshot.tickets.keys().copied().collect()
 }
 
 /// Reads a mail, and tells how long that took.

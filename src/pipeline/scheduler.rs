@@ -271,7 +271,10 @@ impl<M> Scheduler<M> {
     ) -> Result<Turn, E> {
         let mut state = self.lock();
         if !state.waits.contains_key(&row) {
+            // To and Cc are as long as a stranger likes: nobody waits for the lock while they are read.
+            drop(state);
             let mut ties = ties();
+            state = self.lock();
             loop {
                 if state.may_be_tied(row) {
                     return Ok(Turn::Later);
@@ -291,10 +294,10 @@ impl<M> Scheduler<M> {
         }
         // Asked again each time: what this row waited for may be parked now, or have failed.
         let grace = Some(accepted_at.plus(GRACE)).filter(|grace| now < *grace);
-        let ties = state.in_work.get(&row).cloned().flatten().unwrap_or_default();
-        let turn = match state.parked_until(row, &ties, (grace, now)) {
+        let ties = state.in_work.get(&row).and_then(Option::as_ref);
+        let turn = match ties.and_then(|ties| state.parked_until(row, ties, (grace, now))) {
             Some(until) => {
-                state.leave(row);
+                let ties = state.leave(row).unwrap_or_default();
                 state.parked.insert(row, Parked { ties, until });
                 Turn::Parked(until)
             }

@@ -22,7 +22,7 @@ const LOAD_AT_ONCE: usize = 256;
 const THREADS_PER_DECIDER: usize = 4;
 
 /// How much the deciders stand back, on the scale of nice(1). Less, and a thread that a client waits for waits in turn until a
-/// decider's time slice is over: with five, a fifth of the rate was lost to that (docs/performance.md).
+/// decider's time slice is over: with five, a tenth of the rate and more was lost to that (docs/performance.md).
 const NICE: i32 = 19;
 
 /// Failed mails that are remembered from before the start; more are a disaster that parking does not mend.

@@ -218,10 +218,10 @@ impl<A: Accept> Connection<A> {
             self.progress = self.session.progress();
             self.waiting_since = now;
         }
-        match self.session.has_transaction() {
-            true if self.receiving.is_none() => self.receiving = Some(self.host.accept.receiving()),
-            true => {}
-            false => self.receiving = None,
+        if self.session.has_transaction() {
+            self.receiving.get_or_insert_with(|| self.host.accept.receiving());
+        } else {
+            self.receiving = None;
         }
         let deadline = match awaiting {
             Awaiting::Command => {

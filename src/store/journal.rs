@@ -88,15 +88,18 @@ impl Store {
             Raw { bytes: raw, blob: None }
         };
         let answer = self.queue_mail(envelope, raw, None)?;
-        Ok(heard(answer.await)?).inspect(|_| telemetry::message_accepted(&entrance, began.elapsed()))
+        let kept = heard(answer.await)?;
+        telemetry::message_accepted(&entrance, began.elapsed());
+        Ok(kept)
     }
 
     /// The same for callers that are not on a runtime.
     pub fn accept_blocking(&self, envelope: &Envelope, raw: Vec<u8>) -> Result<JournalId, AcceptError> {
         let began = Instant::now();
         let raw = self.put_if_large(raw)?;
-        Ok(heard(self.queue_mail(envelope.clone(), raw, None)?.blocking_recv())?)
-            .inspect(|_| telemetry::message_accepted(&envelope.entrance.name, began.elapsed()))
+        let kept = heard(self.queue_mail(envelope.clone(), raw, None)?.blocking_recv())?;
+        telemetry::message_accepted(&envelope.entrance.name, began.elapsed());
+        Ok(kept)
     }
 
     /// Keeps a mail that waited as the file of this name. A name that was taken in before answers the id of then, so a
@@ -109,8 +112,9 @@ impl Store {
     ) -> Result<JournalId, AcceptError> {
         let began = Instant::now();
         let raw = self.put_if_large(raw)?;
-        Ok(heard(self.queue_mail(envelope.clone(), raw, Some(name.to_owned()))?.blocking_recv())?)
-            .inspect(|_| telemetry::message_accepted(&envelope.entrance.name, began.elapsed()))
+        let kept = heard(self.queue_mail(envelope.clone(), raw, Some(name.to_owned()))?.blocking_recv())?;
+        telemetry::message_accepted(&envelope.entrance.name, began.elapsed());
+        Ok(kept)
     }
 
     /// Mails after `after` that nobody decided yet, in the order they were accepted. Load each with [`Store::entry`].

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
 
 use super::{StoreError, WriteError, lock};
@@ -237,6 +237,16 @@ where
         let _ = reply.send(outcome);
     });
     (work, answer)
+}
+
+/// The same for a job that may be run again, and whose only trouble can be the database; see [`heard`].
+pub(super) fn answered_again<T: Send + 'static>(
+    mut job: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> (Work, Answer<T, rusqlite::Error>) {
+    let (reply, answer) = oneshot::channel();
+    // Whoever asked may be gone; the job is done all the same.
+    let tell = move |outcome| drop(reply.send(outcome));
+    (repeatable(move |tx| job(tx), tell), answer)
 }
 
 /// What came by the channel of a job whose only trouble can be the database.

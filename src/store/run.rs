@@ -5,10 +5,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use rusqlite::{Connection, Transaction};
-use tokio::sync::oneshot;
 
 use super::commit::{self, Conflict};
-use super::queue::{Answer, Work, heard};
+use super::queue::heard;
 use super::{Priority, Store, StoreError, WriteError, queue, snapshot};
 use crate::domain::ids::{Fresh, Salt, TicketId};
 use crate::domain::plan::Plan;
@@ -63,6 +62,18 @@ impl Store {
             return Ok(BTreeMap::new());
         }
         self.ask(|db| snapshot::salts(db, tickets))
+    }
+
+    /// The tickets that the lookup names, and those they were merged into: who works on the same ones. Reads nothing else of them, so a row
+    /// that cannot be read is in nobody's way.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn tickets_named(&self, lookup: &Lookup) -> Result<BTreeSet<TicketId>, StoreError> {
+        if lookup.tickets.is_empty() && lookup.message_ids.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        self.ask(|db| snapshot::tickets_named(db, lookup))
     }
 
     /// As [`Store::snapshot`], to be used by [`Store::run_told`] unless something is committed meanwhile.
@@ -169,7 +180,7 @@ impl Store {
         &self,
         job: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (work, answer) = told(job);
+        let (work, answer) = queue::answered_again(job);
         self.writer()?.queue().submit(Priority::Other, work);
         heard(answer.blocking_recv())
     }
@@ -182,7 +193,7 @@ impl Store {
         &self,
         job: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (work, answer) = told(job);
+        let (work, answer) = queue::answered_again(job);
         self.writer()?.queue().try_submit(Priority::Other, work);
         heard(answer.await)
     }
@@ -206,20 +217,6 @@ impl Store {
         *known = Some(Arc::clone(&directory));
         Ok(directory)
     }
-}
-
-fn told<T: Send + 'static>(
-    mut job: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
-) -> (Work, Answer<T, rusqlite::Error>) {
-    let (reply, answer) = oneshot::channel();
-    // Whoever asked may be gone; the job is done all the same.
-    let work = queue::repeatable(
-        move |tx| job(tx),
-        move |outcome| {
-            let _ = reply.send(outcome);
-        },
-    );
-    (work, answer)
 }
 
 fn failed(error: rusqlite::Error) -> StoreError {

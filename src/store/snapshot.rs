@@ -76,6 +76,24 @@ pub fn salts(conn: &Connection, wanted: &BTreeSet<TicketId>) -> Result<BTreeMap<
     Ok(salts)
 }
 
+/// The tickets that the lookup names, by number or by Message-ID, and those they were merged into.
+///
+/// # Errors
+/// If the database cannot be read.
+pub fn tickets_named(conn: &Connection, lookup: &Lookup) -> Result<BTreeSet<TicketId>> {
+    let mut named = lookup.tickets.clone();
+    for id in &lookup.message_ids {
+        named.extend(known_message(conn, id)?.map(|known| known.ticket));
+    }
+    let mut merged = conn.prepare_cached("SELECT merged_into FROM tickets WHERE id = ?1")?;
+    let mut next: Vec<TicketId> = named.iter().copied().collect();
+    while let Some(id) = next.pop() {
+        let into = merged.query_row([id.0], |row| row.get::<_, Option<i64>>(0)).optional()?.flatten();
+        next.extend(into.map(TicketId).filter(|into| named.insert(*into)));
+    }
+    Ok(named)
+}
+
 /// The account's agents, groups and organizations. Inactive groups and organizations stay: tickets refer to them.
 ///
 /// # Errors

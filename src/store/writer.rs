@@ -90,7 +90,8 @@ impl Writer {
 
     pub(super) fn stats(&self) -> WriterStats {
         WriterStats {
-            commits: self.counters.commits.load(Ordering::Relaxed),
+            // With this count go the commits it counts: what is read after it shows them.
+            commits: self.counters.commits.load(Ordering::Acquire),
             jobs: self.counters.jobs.load(Ordering::Relaxed),
             mean_sync: self.counters.mean_sync(),
         }
@@ -121,7 +122,7 @@ impl Counters {
     }
 
     fn count(&self, sync: Duration, kept: usize) {
-        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.commits.fetch_add(1, Ordering::Release);
         self.jobs.fetch_add(kept as u64, Ordering::Relaxed);
         let sync = u64::try_from(sync.as_nanos()).unwrap_or(u64::MAX);
         let mean = match self.mean_sync_nanos.load(Ordering::Relaxed) {

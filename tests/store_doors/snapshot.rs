@@ -287,3 +287,13 @@ fn a_value_nobody_can_read_is_an_error_and_not_a_guess() {
     conn.execute("UPDATE tickets SET status = 'mystery'", []).unwrap();
     assert!(snapshot::load(&conn, &tickets([TICKET.0]), std::sync::Arc::default()).is_err());
 }
+
+#[test]
+fn which_tickets_a_mail_names_is_known_even_where_a_ticket_cannot_be_read() {
+    let conn = desk();
+    write(&conn, vec![message("<1@x>", TICKET.0, Direction::Received, Visibility::Public)]);
+    conn.execute("UPDATE comments SET flags = 'no list'", []).unwrap();
+    let lookup = Lookup { message_ids: BTreeSet::from([id("<1@x>")]), ..Lookup::default() };
+    assert!(snapshot::load(&conn, &lookup, std::sync::Arc::default()).is_err());
+    assert_eq!(snapshot::tickets_named(&conn, &lookup), Ok(BTreeSet::from([TICKET])));
+}

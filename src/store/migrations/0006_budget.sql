@@ -1,5 +1,5 @@
 -- How much automatic mail somebody got of late is asked before each mail that is sent. Only what counts is in the indexes, so
--- that a long queue to one person makes no question slow, and each question ends where the budget does.
+-- that a long queue to one person makes no question slow.
 
 DROP INDEX outbox_recipient;
 CREATE INDEX outbox_got ON outbox (recipient_key, finished_at) WHERE automatic = 1 AND state IN ('sent', 'sending');
