@@ -194,7 +194,7 @@ mod tests {
     fn field(octets: usize, folded: bool) -> Vec<u8> {
         let mut field = b"Content-Type: ".to_vec();
         while field.len() < octets {
-            let fold = folded && field.len() % 70 == 0 && field.len() + 2 < octets;
+            let fold = folded && field.len().is_multiple_of(70) && field.len() + 2 < octets;
             field.extend_from_slice(if fold { b"\n " } else { b"x" });
         }
         field
