@@ -26,10 +26,10 @@ const RUNS: usize = 3;
 fn main() {
     let mut met = true;
     for (sessions, most) in [(1, 1.1), (10, 0.35), (50, 0.1)] {
-        let commits = median(RUNS, || fresh_daemon().commits_a_mail(sessions));
+        let flushes = median(RUNS, || fresh_daemon().flushes_a_mail(sessions));
         met &= holds(
-            &format!("commits a mail at {sessions} sessions, until the last 250"),
-            commits,
+            &format!("flushes a mail at {sessions} sessions, until the last 250"),
+            flushes,
             "at most",
             most,
         );

@@ -59,11 +59,11 @@ impl Daemon {
         daemon
     }
 
-    /// Loads it, and answers how many commits it made for a mail until the last was accepted.
-    pub fn commits_a_mail(&self, sessions: usize) -> f64 {
-        let before = self.commits();
+    /// Loads it, and answers how many flushes it made for a mail until the last was accepted.
+    pub fn flushes_a_mail(&self, sessions: usize) -> f64 {
+        let before = self.flushes();
         let Load { mails, .. } = load(self.smtp, sessions, SPAN, SIZE);
-        (self.commits() - before) / mails as f64
+        (self.flushes() - before) / mails as f64
     }
 
     /// Loads it, and answers how many mails a second it took until the last was decided.
@@ -78,12 +78,12 @@ impl Daemon {
     }
 
     /// The writer's commits so far.
-    fn commits(&self) -> f64 {
+    fn flushes(&self) -> f64 {
         let mut admin = TcpStream::connect(self.admin).unwrap();
         admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let mut page = String::new();
         admin.read_to_string(&mut page).unwrap();
-        let line = page.lines().find_map(|line| line.strip_prefix("postern_commits_total "));
+        let line = page.lines().find_map(|line| line.strip_prefix("postern_flushes_total "));
         line.unwrap().trim().parse().unwrap()
     }
 }

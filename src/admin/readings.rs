@@ -50,8 +50,9 @@ impl Readings {
         process();
         let stats = self.store.writer_stats();
         metrics::COMMITS.set(&[], stats.commits);
+        metrics::FLUSHES.set(&[], stats.flushes);
         metrics::JOBS.set(&[], stats.jobs);
-        metrics::COMMIT_SECONDS.set_seconds(stats.mean_sync);
+        metrics::FLUSH_SECONDS.set_seconds(stats.mean_sync);
         let levels = self.store.levels(&mut state.tally).map_err(|error| error.to_string())?;
         self.show(&levels);
         state.read_at = Some(Instant::now());

@@ -204,7 +204,7 @@ impl<M> Scheduler<M> {
     /// Queues a row again that was given up, as a suspect. One that was never queued comes with the pending ones.
     pub fn retry(&self, row: JournalId) {
         let mut state = self.lock();
-        while state.in_work.contains_key(&row) {
+        while state.is_in_work(row) {
             state = self.wait_for_a_move(state);
         }
         // Before all others are queued, the loader comes upon it; after that nobody looks for rows that old.
@@ -270,7 +270,7 @@ impl<M> Scheduler<M> {
         tickets: impl Fn() -> Result<BTreeSet<TicketId>, E>,
     ) -> Result<Turn, E> {
         let mut state = self.lock();
-        if !state.waits.contains_key(&row) {
+        if !state.known.contains_key(&row) {
             // To and Cc are as long as a stranger likes: nobody waits for the lock while they are read.
             drop(state);
             let mut ties = ties();
@@ -279,22 +279,20 @@ impl<M> Scheduler<M> {
                 if state.may_be_tied(row) {
                     return Ok(Turn::Later);
                 }
-                let before = state.earlier_than(row);
+                let before: Vec<_> = state.earlier_than(row).collect();
                 drop(state);
                 let found = tickets()?;
                 state = self.lock();
-                if state.earlier_than(row) == before {
+                if state.earlier_than(row).eq(before) {
                     ties.tickets.extend(found);
                     break;
                 }
             }
-            let waits = state.tie(row, &mut ties);
-            state.waits.insert(row, waits);
-            state.in_work.insert(row, Some(ties));
+            state.know(row, ties);
         }
         // Asked again each time: what this row waited for may be parked now, or have failed.
         let grace = Some(accepted_at.plus(GRACE)).filter(|grace| now < *grace);
-        let ties = state.in_work.get(&row).and_then(Option::as_ref);
+        let ties = state.known.get(&row).map(|known| &known.ties);
         let turn = match ties.and_then(|ties| state.parked_until(row, ties, (grace, now))) {
             Some(until) => {
                 let ties = state.leave(row).unwrap_or_default();
@@ -343,7 +341,7 @@ impl<M> Scheduler<M> {
     /// Blocks until nothing is waiting or in work; parked rows are left alone.
     pub fn drain(&self) {
         let mut state = self.lock();
-        while !(state.stopping || state.waiting.is_empty() && state.in_work.is_empty()) {
+        while !(state.stopping || state.waiting.is_empty() && state.count_in_work() == 0) {
             state = self.wait_for_a_move(state);
         }
     }

@@ -43,7 +43,7 @@ fn in_work(rows: i64, said: &[Ties]) -> Arc<Scheduler<()>> {
         assert_eq!(take(&scheduler), Some(row));
     }
     for (row, ties) in (1..).zip(said) {
-        scheduler.lock().in_work.insert(JournalId(row), Some(ties.clone()));
+        scheduler.lock().know(JournalId(row), ties.clone());
     }
     scheduler
 }

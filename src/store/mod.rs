@@ -8,7 +8,7 @@
 //! | file | business |
 //! |---|---|
 //! | `open` | lock, migrations, keys, unclean stops |
-//! | `writer`, `queue` | jobs, groups, commits |
+//! | `writer`, `queue` | jobs, groups, commits, flushes |
 //! | `checkpoint` | the WAL stays short |
 //! | `readers` | read-only connections |
 //! | `sequences` | ids and salts |
@@ -69,7 +69,7 @@ use self::inwork::InWork;
 use self::journal::Arrivals;
 use self::readers::Readers;
 use self::sequences::Sequences;
-use self::writer::{Setup, Writer};
+use self::writer::{Setup, WalFile, Writer};
 use crate::domain::ids::JournalId;
 use crate::domain::snapshot::Directory;
 use crate::domain::time::Timestamp;
@@ -174,19 +174,22 @@ impl Store {
         let readers = Arc::new(Readers::new(dir));
         let checkpointer = Checkpointer::start(dir, options.durability)?;
         let pages = WalPages::watch(&mut opened.conn)?;
-        let wal = WalKeeper::new(
+        let keeper = WalKeeper::new(
             pages.clone(),
             options.wal_cap_bytes,
             Arc::clone(&readers),
             &checkpointer,
             &opened.conn,
         )?;
-        let wal_cap = wal.cap();
+        let wal_cap = keeper.cap();
+        let wal = WalFile::open(&dir.join(open::DATABASE), options.durability)?;
+        open::leave_flushing(&opened.conn, options.durability)?;
         let writer = Writer::start(Setup {
             conn: opened.conn,
             sequences: Arc::clone(&sequences),
             covered,
             wal,
+            keeper,
             on_in_doubt: options.on_in_doubt,
         })?;
         let lock = Mutex::new(Some(opened.lock));

@@ -9,11 +9,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
+use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::Durability;
 use super::keys::{KeyError, KeyFile};
 use crate::domain::time::Timestamp;
+use crate::telemetry;
 
 pub(super) const DATABASE: &str = "postern.db";
 /// The database while a backup is being restored.
@@ -114,6 +116,9 @@ pub(super) fn open(dir: &Path, durability: Durability, now: Timestamp) -> Result
     configure(&conn, durability)?;
     migrate(&mut conn, version, now)?;
     let unclean = dir.join(RUNNING).exists();
+    if unclean {
+        settle_wal(&conn);
+    }
     owners_file(&dir.join(RUNNING))?;
     Ok(Opened { lock, conn, keys, unclean })
 }
@@ -123,6 +128,14 @@ pub(super) fn bring_up_to_date(conn: &mut Connection, path: &Path, now: Timestam
     conn.pragma_update(None, "foreign_keys", true)?;
     let version = schema_version(conn, path)?;
     Ok(migrate(conn, version, now)?)
+}
+
+/// Copies the WAL of a process that died into the database and starts it anew. What a failed flush left in memory alone reads as if it
+/// were kept; commits that are written behind it would be lost with it at a power cut.
+fn settle_wal(conn: &Connection) {
+    if let Err(error) = conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE) {
+        telemetry::store_trouble("emptying the WAL of the process before", &error.to_string());
+    }
 }
 
 /// For commands that only read: makes nothing, and takes no lock.
@@ -167,6 +180,14 @@ fn configure(conn: &Connection, durability: Durability) -> Result<(), OpenError>
     conn.pragma_update(None, "cache_size", -16_000)?;
     keep_statements(conn)?;
     Ok(())
+}
+
+/// From now on a COMMIT only writes; who commits flushes the WAL. Checkpoints still flush what they need.
+pub(super) fn leave_flushing(conn: &Connection, durability: Durability) -> rusqlite::Result<()> {
+    match durability {
+        Durability::Full => conn.pragma_update(None, "synchronous", "NORMAL"),
+        Durability::Scratch => Ok(()),
+    }
 }
 
 pub(super) fn connect_read_only(dir: &Path) -> rusqlite::Result<Connection> {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::Instant;
 
 use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
@@ -41,6 +41,29 @@ pub(super) trait Job: Send {
 }
 
 pub(super) type Work = Box<dyn Job>;
+
+/// Why the writer woke up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    ForWork,
+    InTime,
+    ToStop,
+}
+
+/// How long the writer waits for one more job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pause {
+    Over,
+    Until(Instant),
+    /// Until [`JobQueue::call_writer`].
+    UntilCalled,
+}
+
+impl Pause {
+    pub(super) fn until(time: Instant, now: Instant) -> Self {
+        if time > now { Self::Until(time) } else { Self::Over }
+    }
+}
 
 /// Held by an SMTP session from MAIL to the reply to its message.
 #[derive(Debug)]
@@ -96,6 +119,11 @@ impl JobQueue {
         MailGuard(Arc::clone(self))
     }
 
+    /// Sessions that have a mail under way.
+    pub(super) fn in_mail(&self) -> usize {
+        self.in_mail.load(Ordering::Relaxed)
+    }
+
     /// Takes no more jobs; those that wait may still be run.
     pub(super) fn stop(&self, why: StoreError) {
         lock(&self.waiting).stopped.get_or_insert(why);
@@ -103,20 +131,26 @@ impl JobQueue {
         self.room.notify_all();
     }
 
-    /// Waits for a job to come; false when the queue is stopped and none is left.
-    pub(super) fn wait_for_work(&self) -> bool {
+    /// Waits for a job to come, until it is time, or until the queue is stopped and none is left.
+    pub(super) fn wait_for_work(&self, by: Option<Instant>) -> Woken {
         let mut waiting = lock(&self.waiting);
-        while waiting.is_empty() && waiting.stopped.is_none() {
-            waiting.writer_sleeps = true;
-            waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-            waiting.writer_sleeps = false;
+        loop {
+            if !waiting.is_empty() {
+                return Woken::ForWork;
+            }
+            if waiting.stopped.is_some() {
+                return Woken::ToStop;
+            }
+            if by.is_some_and(|by| by <= Instant::now()) {
+                return Woken::InTime;
+            }
+            waiting = self.writer_sleeps(waiting, by);
         }
-        !waiting.is_empty()
     }
 
-    /// The next job, those of the journal first. If none waits, waits for as long as `patience` says of the number of
+    /// The next job, those of the journal first. If none waits, pauses for as long as is answered to the number of
     /// sessions that have a mail under way.
-    pub(super) fn next(&self, mut patience: impl FnMut(usize) -> Duration) -> Option<(Priority, Work)> {
+    pub(super) fn next(&self, mut pause: impl FnMut(usize) -> Pause) -> Option<(Priority, Work)> {
         let mut waiting = lock(&self.waiting);
         loop {
             if let Some(job) = waiting.pop() {
@@ -125,14 +159,47 @@ impl JobQueue {
                 }
                 return Some(job);
             }
-            let left = patience(self.in_mail.load(Ordering::Relaxed));
-            if left.is_zero() || waiting.stopped.is_some() {
+            if waiting.stopped.is_some() {
                 return None;
             }
-            waiting.writer_sleeps = true;
-            waiting = self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
-            waiting.writer_sleeps = false;
+            waiting = match pause(self.in_mail()) {
+                Pause::Over => return None,
+                Pause::Until(time) => self.writer_sleeps(waiting, Some(time)),
+                Pause::UntilCalled => self.writer_sleeps(waiting, None),
+            };
         }
+    }
+
+    /// The writer waits for as long as something is so; who ends it calls the writer.
+    pub(super) fn wait_while(&self, is_so: impl Fn() -> bool) {
+        let mut waiting = lock(&self.waiting);
+        while is_so() {
+            waiting = self.writer_sleeps(waiting, None);
+        }
+    }
+
+    pub(super) fn call_writer(&self) {
+        let sleeps = lock(&self.waiting).writer_sleeps;
+        if sleeps {
+            self.arrived.notify_one();
+        }
+    }
+
+    fn writer_sleeps<'a>(
+        &self,
+        mut waiting: MutexGuard<'a, Waiting>,
+        by: Option<Instant>,
+    ) -> MutexGuard<'a, Waiting> {
+        waiting.writer_sleeps = true;
+        waiting = match by {
+            None => self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            Some(by) => {
+                let left = by.saturating_duration_since(Instant::now());
+                self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        waiting.writer_sleeps = false;
+        waiting
     }
 
     pub(super) fn refuse_waiting(&self, why: &StoreError) {

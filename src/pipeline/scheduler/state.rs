@@ -18,6 +18,13 @@ const LARGE: u64 = 256 << 10;
 const MAX_MAILS: usize = 64;
 
 #[derive(Debug)]
+pub(super) struct Known {
+    pub(super) ties: Ties,
+    /// The earlier rows that it must wait for.
+    pub(super) waits_for: Vec<JournalId>,
+}
+
+#[derive(Debug)]
 pub(super) struct Parked {
     pub(super) ties: Ties,
     pub(super) until: Timestamp,
@@ -26,15 +33,15 @@ pub(super) struct Parked {
 #[derive(Debug)]
 pub(super) struct State<M> {
     pub(super) waiting: VecDeque<JournalId>,
-    /// Rows in work; the ties are unknown until the row is parsed.
-    pub(super) in_work: BTreeMap<JournalId, Option<Ties>>,
+    /// Rows in work that are not parsed yet, so that nobody knows what they are about.
+    pub(super) unread: BTreeSet<JournalId>,
+    /// The other rows in work.
+    pub(super) known: BTreeMap<JournalId, Known>,
     /// Rows that were given up, even while a person has them tried again.
     pub(super) failed: BTreeMap<JournalId, Ties>,
     pub(super) parked: BTreeMap<JournalId, Parked>,
     /// Rows in work whose turn has not come, as far as they were read.
     pub(super) shelf: BTreeMap<JournalId, M>,
-    /// The earlier rows that those whose ties are known wait for.
-    pub(super) waits: BTreeMap<JournalId, Vec<JournalId>>,
     /// What rows are about that were in work before and are to be tried again: later ones do not overtake them.
     pub(super) again: BTreeMap<JournalId, Ties>,
     /// The sizes of large mails.
@@ -65,11 +72,11 @@ impl<M> State<M> {
     pub(super) fn new(suspects: impl IntoIterator<Item = JournalId>) -> Self {
         Self {
             waiting: VecDeque::new(),
-            in_work: BTreeMap::new(),
+            unread: BTreeSet::new(),
+            known: BTreeMap::new(),
             failed: BTreeMap::new(),
             parked: BTreeMap::new(),
             shelf: BTreeMap::new(),
-            waits: BTreeMap::new(),
             again: BTreeMap::new(),
             large: BTreeMap::new(),
             entries: BTreeMap::new(),
@@ -85,14 +92,26 @@ impl<M> State<M> {
         }
     }
 
+    pub(super) fn is_in_work(&self, row: JournalId) -> bool {
+        self.known.contains_key(&row) || self.unread.contains(&row)
+    }
+
+    fn in_work(&self) -> impl Iterator<Item = &JournalId> {
+        self.unread.iter().chain(self.known.keys())
+    }
+
+    pub(super) fn count_in_work(&self) -> usize {
+        self.known.len() + self.unread.len()
+    }
+
     /// Whether an earlier row may turn out to be one that this row is tied to.
     pub(super) fn may_be_tied(&self, row: JournalId) -> bool {
-        self.in_work.range(..row).any(|(_, earlier)| earlier.is_none())
+        self.unread.first().is_some_and(|earliest| *earliest < row)
     }
 
     pub(super) fn waits(&self, row: JournalId) -> bool {
-        match self.waits.get(&row) {
-            Some(earlier) => earlier.iter().any(|earlier| self.in_work.contains_key(earlier)),
+        match self.known.get(&row) {
+            Some(known) => known.waits_for.iter().any(|earlier| self.is_in_work(*earlier)),
             None => self.may_be_tied(row),
         }
     }
@@ -104,12 +123,20 @@ impl<M> State<M> {
 
     /// A row that is not in work any more.
     pub(super) fn leave(&mut self, row: JournalId) -> Option<Ties> {
-        self.waits.remove(&row);
-        self.in_work.remove(&row).flatten()
+        self.unread.remove(&row);
+        self.known.remove(&row).map(|known| known.ties)
     }
 
-    pub(super) fn earlier_than(&self, row: JournalId) -> Vec<JournalId> {
-        self.in_work.range(..row).map(|(id, _)| *id).collect()
+    /// Rows in work before this one. Asked where all of them are known.
+    pub(super) fn earlier_than(&self, row: JournalId) -> impl Iterator<Item = JournalId> {
+        self.known.range(..row).map(|(id, _)| *id)
+    }
+
+    /// What a row in work is about is known now.
+    pub(super) fn know(&mut self, row: JournalId, mut ties: Ties) {
+        let waits_for = self.tie(row, &mut ties);
+        self.unread.remove(&row);
+        self.known.insert(row, Known { ties, waits_for });
     }
 
     /// Until when the row must be parked: for a failed row while its grace lasts, for one that is tried again, or as long as
@@ -128,10 +155,9 @@ impl<M> State<M> {
     }
 
     /// The earlier rows in work that the row must wait for. It takes over what the conversation is about.
-    pub(super) fn tie(&self, row: JournalId, ties: &mut Ties) -> Vec<JournalId> {
+    fn tie(&self, row: JournalId, ties: &mut Ties) -> Vec<JournalId> {
         let mut waits_for = Vec::new();
-        for (earlier, its) in self.in_work.range(..row) {
-            let Some(its) = its else { continue };
+        for (earlier, Known { ties: its, .. }) in self.known.range(..row) {
             if ties.shares_conversation_with(its) {
                 ties.thread.extend(its.thread.iter().cloned());
                 ties.tickets.extend(&its.tickets);
@@ -177,20 +203,22 @@ pub(super) fn pick<M>(state: &mut State<M>) -> Option<Task<M>> {
         return Some(Task::Resume(row, mail));
     }
     let row = pick_waiting(state)?;
-    state.in_work.insert(row, None);
+    state.unread.insert(row);
     Some(Task::Read(row))
 }
 
 /// The first waiting row that may start: any, or any but a suspect while one is in work. A large one waits until there is
 /// room for it, and so do those behind it.
 fn pick_waiting<M>(state: &mut State<M>) -> Option<JournalId> {
-    if state.in_work.len() >= MAX_MAILS {
+    let in_work = state.count_in_work();
+    if in_work >= MAX_MAILS {
         return None;
     }
-    let suspect_in_work = state.in_work.keys().any(|row| state.suspects.contains(row));
+    let suspect_in_work = state.suspects.iter().any(|row| state.is_in_work(*row));
     let place = state.waiting.iter().position(|row| !(suspect_in_work && state.suspects.contains(row)))?;
     let size = |row: &JournalId| state.large.get(row).copied().unwrap_or(0);
-    let in_work: u64 = state.in_work.keys().map(size).sum();
-    let fits = state.in_work.is_empty() || in_work + size(state.waiting.get(place)?) <= MAX_IN_WORK;
+    let fits = in_work == 0
+        || state.large.is_empty()
+        || state.in_work().map(size).sum::<u64>() + size(state.waiting.get(place)?) <= MAX_IN_WORK;
     if fits { state.waiting.remove(place) } else { None }
 }

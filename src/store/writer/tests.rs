@@ -4,20 +4,25 @@ use std::sync::atomic::AtomicBool;
 use super::*;
 use crate::domain::time::Timestamp;
 use crate::store::checkpoint::{Checkpointer, WalPages};
-use crate::store::queue::{self, Answer};
+use crate::store::queue::{self, Answer, Priority};
 use crate::store::readers::Readers;
 use crate::store::{Durability, WriteError, open};
 
 const MS: Duration = Duration::from_millis(1);
 
 fn start(dir: &Path, conn: Connection, on_in_doubt: fn(&str)) -> (Writer, Checkpointer) {
+    let wal = WalFile::open(&dir.join(open::DATABASE), Durability::Full).unwrap();
+    start_with(dir, conn, wal, on_in_doubt)
+}
+
+fn start_with(dir: &Path, conn: Connection, wal: WalFile, on_in_doubt: fn(&str)) -> (Writer, Checkpointer) {
     let mut conn = conn;
     let (sequences, covered) = Sequences::load(&conn).unwrap();
     let checkpointer = Checkpointer::start(dir, Durability::Full).unwrap();
     let pages = WalPages::watch(&mut conn).unwrap();
-    let wal = WalKeeper::new(pages, 64 << 20, Arc::new(Readers::new(dir)), &checkpointer, &conn).unwrap();
+    let keeper = WalKeeper::new(pages, 64 << 20, Arc::new(Readers::new(dir)), &checkpointer, &conn).unwrap();
     let sequences = Arc::new(sequences);
-    (Writer::start(Setup { conn, sequences, covered, wal, on_in_doubt }).unwrap(), checkpointer)
+    (Writer::start(Setup { conn, sequences, covered, wal, keeper, on_in_doubt }).unwrap(), checkpointer)
 }
 
 /// Queues a job that is run once.
@@ -141,119 +146,75 @@ fn a_job_that_fails_leaves_nothing_behind_and_takes_no_other_with_it() {
     checkpointer.stop();
 }
 
-/// One group, job by job: the name it inserts, whether it can be run again, and whether it fails.
-fn kept_of(jobs: &[(&'static str, bool, bool)]) -> String {
+#[test]
+fn a_flush_that_fails_is_a_doubt_about_all_that_was_committed_since_the_last() {
+    static TOLD: AtomicU64 = AtomicU64::new(0);
     let dir = tempfile::tempdir().unwrap();
     let conn = open::open(dir.path(), Durability::Full, Timestamp(0)).unwrap().conn;
-    let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate).unwrap();
-    let mut group = Group::new(Patience::default());
-    for (name, again, fails) in jobs.iter().copied() {
-        let job = move |tx: &Transaction<'_>| {
-            insert(tx, name)?;
-            if fails { Err(rusqlite::Error::QueryReturnedNoRows) } else { Ok(()) }
-        };
-        let tell = |_: queue::Outcome<(), rusqlite::Error>| {};
-        let work = if again { queue::repeatable(job, tell) } else { queue::once(job, tell) };
-        group.run(&tx, work).unwrap();
+    // It takes no fdatasync.
+    let wal = WalFile::of(std::fs::File::options().write(true).open("/dev/null").unwrap());
+    let (writer, checkpointer) = start_with(dir.path(), conn, wal, |_| {
+        TOLD.fetch_add(1, Ordering::SeqCst);
+    });
+    // Long enough for the first job to be committed and to wait for the flush of the second.
+    writer.counters.flushed(MS);
+    let carried = submit(&writer, |tx| insert(tx, "a"), |_| panic!("nothing may be told before the flush"));
+    let (session, kept) = queue::answered(|tx: &Transaction<'_>| insert(tx, "b"), |_| panic!("nor this"));
+    writer.queue().submit(Priority::Journal, session);
+    for answer in [carried, kept] {
+        let error = answer.blocking_recv().unwrap().unwrap_err();
+        assert!(matches!(error, WriteError::Store(StoreError::InDoubt(_))), "{error}");
     }
-    let kept = "SELECT coalesce(group_concat(name, ''), '') FROM sequences WHERE length(name) = 1";
-    let kept = tx.query_row(kept, [], |row| row.get(0)).unwrap();
-    tx.commit().unwrap();
-    kept
+    assert!(writer.stop().is_none());
+    checkpointer.stop();
+    assert_eq!(TOLD.load(Ordering::SeqCst), 1);
 }
 
 #[test]
-fn what_was_done_before_a_failure_is_done_again_and_what_cannot_be_is_not_undone() {
-    assert_eq!(kept_of(&[("a", true, false), ("b", true, true), ("c", true, false)]), "ac");
-    assert_eq!(kept_of(&[("a", true, true), ("b", true, true)]), "");
-    assert_eq!(kept_of(&[("a", true, false), ("b", false, false), ("c", true, true)]), "ab");
-    assert_eq!(kept_of(&[("a", true, false), ("b", false, true), ("c", true, false)]), "ac");
-    assert_eq!(kept_of(&[("a", false, true), ("b", true, true), ("c", false, false)]), "c");
-}
-
-fn for_sessions(wait: Duration) -> Group {
-    Group::new(Patience { for_sessions: wait, ..Patience::default() })
-}
-
-#[test]
-fn the_wait_for_sessions_is_a_quarter_of_a_sync_within_bounds() {
-    let check = |sync, expected| assert_eq!(Patience::of(sync).for_sessions, expected, "{sync:?}");
-    check(Duration::ZERO, Duration::ZERO);
-    check(MS / 10, Duration::ZERO);
-    check(MS, Duration::ZERO);
-    check(2 * MS, MS / 2);
-    check(8 * MS, 2 * MS);
-    check(50 * MS, LONGEST_PATIENCE);
+fn what_no_session_waits_for_is_flushed_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let conn = open::open(dir.path(), Durability::Full, Timestamp(0)).unwrap().conn;
+    let (writer, checkpointer) = start(dir.path(), conn, |why| panic!("{why}"));
+    writer.counters.flushed(MS);
+    for name in ["a", "b"] {
+        assert_eq!(submit(&writer, move |tx| insert(tx, name), |_| {}).blocking_recv().unwrap(), Ok(1));
+    }
+    let stats = writer.stats();
+    assert_eq!((stats.commits, stats.flushes, stats.jobs), (2, 3, 2));
+    assert!(writer.stop().is_some());
+    checkpointer.stop();
 }
 
 #[test]
-fn on_a_fast_disk_a_group_of_few_waits_and_a_group_of_many_does_not() {
-    let check = |from_sessions, in_mail, expected| {
-        let mut group = Group::new(Patience::of(MS));
-        group.from_sessions = from_sessions;
-        assert_eq!(group.patience_left(in_mail, group.opened), expected, "{from_sessions} of {in_mail}");
+fn all_are_told_in_the_order_of_their_commits_whichever_thread_flushes() {
+    let dir = tempfile::tempdir().unwrap();
+    let conn = open::open(dir.path(), Durability::Full, Timestamp(0)).unwrap().conn;
+    let (writer, checkpointer) = start(dir.path(), conn, |why| panic!("{why}"));
+    let (tell, told) = std::sync::mpsc::channel();
+    let mail = |name: &'static str, takes: Duration| {
+        let tell = tell.clone();
+        let after = move |_: &usize| {
+            tell.send(("begun", name)).unwrap();
+            std::thread::sleep(takes);
+            tell.send(("told", name)).unwrap();
+        };
+        let (work, answer) = queue::answered(move |tx: &Transaction<'_>| insert(tx, name), after);
+        writer.queue().submit(Priority::Journal, work);
+        answer
     };
-    check(1, 4, Duration::ZERO);
-    check(1, 5, MS / 2);
-    check(12, 50, MS / 2);
-    check(13, 50, Duration::ZERO);
-}
-
-#[test]
-fn jobs_that_no_session_waits_for_are_carried_along_unless_a_sync_costs_nothing() {
-    let check = |sync, expected| assert_eq!(Patience::of(sync).without_sessions, expected, "{sync:?}");
-    check(MS / 20, Duration::ZERO);
-    check(MS / 5, 4 * MS);
-    check(8 * MS, GROUP_TIME);
-
-    let mut group = Group::new(Patience::of(MS / 5));
-    assert_eq!(group.patience_left(0, group.opened + MS), 3 * MS);
-    assert_eq!(group.patience_left(0, group.opened + 4 * MS), Duration::ZERO);
-    group.from_sessions = 1;
-    assert_eq!(group.patience_left(1, group.opened), Duration::ZERO, "a session must not wait for them");
-}
-
-#[test]
-fn the_writer_waits_only_for_sessions_that_are_sending() {
-    let check = |from_sessions, in_mail, expected| {
-        let mut group = for_sessions(2 * MS);
-        group.from_sessions = from_sessions;
-        assert_eq!(group.patience_left(in_mail, group.opened), expected, "{from_sessions} of {in_mail}");
-    };
-    check(1, 1, Duration::ZERO);
-    check(1, 2, 2 * MS);
-    check(5, 5, Duration::ZERO);
-    check(0, 0, Duration::ZERO);
-}
-
-#[test]
-fn the_wait_ends_when_its_time_is_over_and_with_the_time_of_the_group() {
-    let mut group = for_sessions(2 * MS);
-    group.from_sessions = 1;
-    let opened = group.opened;
-    assert_eq!(group.patience_left(2, opened + MS), 2 * MS);
-    assert_eq!(group.patience_left(2, opened + 2 * MS), MS);
-    assert_eq!(group.patience_left(2, opened + 3 * MS), Duration::ZERO);
-    let mut late = for_sessions(2 * MS);
-    late.from_sessions = 1;
-    let opened = late.opened;
-    assert_eq!(late.patience_left(2, opened + 4 * MS), MS);
-}
-
-#[test]
-fn sessions_answered_a_moment_ago_are_waited_for_until_their_next_mail() {
-    let mut group = for_sessions(2 * MS);
-    let opened = group.opened;
-    group.from_sessions = 1;
-    assert_eq!(group.patience_left(2, opened), 2 * MS);
-    assert_eq!(group.patience_left(1, opened), 2 * MS);
-    group.from_sessions = 2;
-    assert_eq!(group.patience_left(1, opened), Duration::ZERO);
-}
-
-#[test]
-fn no_patience_means_no_wait() {
-    let mut group = for_sessions(Duration::ZERO);
-    group.from_sessions = 1;
-    assert_eq!(group.patience_left(50, group.opened), Duration::ZERO);
+    // Another session sends, so the first is flushed beside the writer.
+    let _sends = writer.queue().begin_mail();
+    let other = writer.queue().begin_mail();
+    let first = mail("a", 30 * MS);
+    assert_eq!(told.recv().unwrap(), ("begun", "a"));
+    drop(other);
+    // Nobody but the one that is being told: the writer would flush the second itself.
+    let second = mail("b", Duration::ZERO);
+    for answer in [first, second] {
+        assert_eq!(answer.blocking_recv().unwrap(), Ok(1));
+    }
+    let order: Vec<_> = told.try_iter().collect();
+    assert_eq!(order, [("told", "a"), ("begun", "b"), ("told", "b")]);
+    assert!(writer.stop().is_some());
+    checkpointer.stop();
 }

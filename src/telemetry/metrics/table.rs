@@ -152,7 +152,14 @@ pub const COMMITS: Metric = Metric {
     kind: Counter,
     unit: "commits",
     labels: &[],
-    meaning: "Commits that wrote something; each is one fsync or more.",
+    meaning: "Commits that wrote something.",
+};
+pub const FLUSHES: Metric = Metric {
+    name: "postern_flushes_total",
+    kind: Counter,
+    unit: "flushes",
+    labels: &[],
+    meaning: "Times that the write-ahead log was brought to the disk; one serves all commits before it.",
 };
 pub const JOBS: Metric = Metric {
     name: "postern_jobs_total",
@@ -161,12 +168,12 @@ pub const JOBS: Metric = Metric {
     labels: &[],
     meaning: "Jobs that were committed: mails accepted, decisions, results of sending. Jobs per commit is the size of a group.",
 };
-pub const COMMIT_SECONDS: Metric = Metric {
-    name: "postern_commit_mean_seconds",
+pub const FLUSH_SECONDS: Metric = Metric {
+    name: "postern_flush_mean_seconds",
     kind: Gauge,
     unit: "seconds",
     labels: &[],
-    meaning: "Running mean of the time a COMMIT takes, which is mostly the fsync.",
+    meaning: "Running mean of the time that a flush takes.",
 };
 pub const WAL_PAGES: Metric = Metric {
     name: "postern_wal_pages",
@@ -286,8 +293,9 @@ pub const METRICS: &[Metric] = &[
     OUTBOX_PAUSES,
     STORE_TROUBLES,
     COMMITS,
+    FLUSHES,
     JOBS,
-    COMMIT_SECONDS,
+    FLUSH_SECONDS,
     WAL_PAGES,
     WAL_CAP,
     WAL_FULL,

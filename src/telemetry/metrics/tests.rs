@@ -80,13 +80,13 @@ fn a_gauge_moves_and_a_counter_kept_elsewhere_is_taken_over() {
             telemetry::smtp_bytes_in_flight(0, 4_000);
             telemetry::smtp_bytes_in_flight(4_000, 100);
             COMMITS.set(&[], 7);
-            COMMIT_SECONDS.set_seconds(Duration::from_millis(2));
+            FLUSH_SECONDS.set_seconds(Duration::from_millis(2));
         },
         &[
             "postern_smtp_sessions_open{entrance=\"smtp\"} 2",
             "postern_smtp_in_flight_bytes 100",
             "postern_commits_total 7",
-            "postern_commit_mean_seconds 0.002",
+            "postern_flush_mean_seconds 0.002",
         ],
     );
 }
