@@ -72,7 +72,11 @@ impl Workers {
             let decider = decider.clone();
             let thread = std::thread::Builder::new().name(format!("decider-{number}"));
             threads.push(thread.spawn(move || {
-                yield_to_intake();
+                if let Err(error) = yield_to_intake()
+                    && number == 0
+                {
+                    telemetry::deciders_stay_equal(&error.to_string());
+                }
                 decider.work(read);
             })?);
         }
@@ -114,9 +118,9 @@ impl Workers {
 
 /// A mail that waits to be decided can wait a little longer; a client that waits for its reply should not. Where the system does
 /// not allow it, all threads stay equal.
-fn yield_to_intake() {
+fn yield_to_intake() -> rustix::io::Result<()> {
     // Of this thread alone, as Linux has it.
-    let _ = rustix::process::setpriority_process(None, NICE);
+    rustix::process::setpriority_process(None, NICE)
 }
 
 /// Queues pending rows that were not handed over, failed ones that are tried again, and parked ones whose time has come.

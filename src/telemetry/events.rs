@@ -232,6 +232,12 @@ pub const EVENTS: &[EventDefinition] = &[
         fields: &[("error", "what failed")],
     },
     EventDefinition {
+        name: "deciders.stay_equal",
+        level: "warn",
+        meaning: "The system does not let the threads that decide stand back (setpriority): all is as it should be, but slower under load.",
+        fields: &[("error", "what it said")],
+    },
+    EventDefinition {
         name: "admin.trouble",
         level: "error",
         meaning: "The admin listener could not do something. Mail goes on without it.",

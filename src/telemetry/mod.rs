@@ -305,6 +305,10 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+pub fn deciders_stay_equal(error: &str) {
+    warn!(error, "deciders.stay_equal");
+}
+
 pub fn admin_trouble(doing: &str, error: &str) {
     error!(doing, error, "admin.trouble");
 }

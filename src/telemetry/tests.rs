@@ -78,6 +78,7 @@ fn log_every_event() {
     store_trouble("keeping a mail", "the disk is full");
     store_wal_full(32_768, 32_768);
     store_in_doubt("the disk is gone");
+    deciders_stay_equal("Operation not permitted");
     admin_trouble("listening", "the address is taken");
     daemon_stopped(0);
 }

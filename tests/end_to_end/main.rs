@@ -12,4 +12,5 @@ mod keys;
 mod outbox;
 mod shutdown;
 mod suspended;
+mod threads;
 mod tour;

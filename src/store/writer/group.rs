@@ -24,7 +24,7 @@ const LONGEST_PATIENCE: Duration = Duration::from_micros(2_500);
 const SHORTEST_PATIENCE: Duration = Duration::from_micros(500);
 
 /// A group with less than one in so many of the sessions that send waits half of a sync, on a fast disk too.
-const FEW: usize = 4;
+const FEW: usize = 2;
 
 /// Below this a timer costs more than the sync it saves.
 const SHORTEST_TIMER: Duration = Duration::from_micros(100);

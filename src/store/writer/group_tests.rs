@@ -66,10 +66,10 @@ fn on_a_fast_disk_a_group_of_few_waits_and_a_group_of_many_does_not() {
         group.from_sessions = from_sessions;
         assert_eq!(pause(&mut group, in_mail, Duration::ZERO), expected, "{from_sessions} of {in_mail}");
     };
-    check(1, 4, Duration::ZERO);
-    check(1, 5, MS / 2);
-    check(12, 50, MS / 2);
-    check(13, 50, Duration::ZERO);
+    check(1, 2, Duration::ZERO);
+    check(1, 3, MS / 2);
+    check(24, 50, MS / 2);
+    check(25, 50, Duration::ZERO);
 }
 
 #[test]
