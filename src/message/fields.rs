@@ -107,7 +107,9 @@ fn unfold(value: &[u8]) -> String {
         return line.to_owned();
     }
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines.join(" ").chars().filter(|c| !c.is_control() || *c == '\t').collect()
+    let mut line = lines.join(" ");
+    line.retain(|c| !c.is_control() || c == '\t');
+    line
 }
 
 #[cfg(test)]

@@ -283,7 +283,7 @@ impl<M> Scheduler<M> {
                 drop(state);
                 let found = tickets()?;
                 state = self.lock();
-                if state.earlier_than(row).eq(before) {
+                if !state.may_be_tied(row) && state.earlier_than(row).eq(before) {
                     ties.tickets.extend(found);
                     break;
                 }

@@ -116,6 +116,22 @@ fn a_tied_mail_waits_and_an_untied_one_overtakes() {
 }
 
 #[test]
+fn an_earlier_mail_that_comes_back_into_work_while_the_store_is_asked_is_not_overtaken() {
+    let scheduler = in_work(2, &[]);
+    scheduler.put_back(JournalId(1), true);
+    let ask = || -> Result<BTreeSet<TicketId>, Infallible> {
+        // Once: the first answer is out of date then.
+        let mut state = scheduler.lock();
+        if state.count_in_work() == 1 {
+            assert_eq!(pick(&mut state), Some(Task::Read(JournalId(1))));
+        }
+        Ok(BTreeSet::new())
+    };
+    let Ok(turn) = scheduler.turn(JournalId(2), || ties("a", &[], &["2"]), AT, ask);
+    assert_eq!(turn, Turn::Later);
+}
+
+#[test]
 fn a_mail_that_answers_an_undecided_one_is_about_its_ticket() {
     let about_7 = Ties { tickets: [TicketId(7)].into(), ..ties("a", &[], &["1"]) };
     let scheduler = in_work(3, &[about_7]);

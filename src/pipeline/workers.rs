@@ -21,7 +21,7 @@ const LOAD_AT_ONCE: usize = 256;
 /// Threads for each decider at work: the others may wait for the disk.
 const THREADS_PER_DECIDER: usize = 4;
 
-/// How much the deciders stand back, on the scale of nice(1). Less, and a thread that a client waits for waits in turn until a
+/// How much the deciders and the settler stand back, on the scale of nice(1). Less, and a thread that a client waits for waits in turn until a
 /// decider's time slice is over: with five, a tenth of the rate and more was lost to that (docs/performance.md).
 const NICE: i32 = 19;
 
@@ -72,11 +72,7 @@ impl Workers {
             let decider = decider.clone();
             let thread = std::thread::Builder::new().name(format!("decider-{number}"));
             threads.push(thread.spawn(move || {
-                if let Err(error) = yield_to_intake()
-                    && number == 0
-                {
-                    telemetry::deciders_stay_equal(&error.to_string());
-                }
+                yield_to_intake(number == 0);
                 decider.work(read);
             })?);
         }
@@ -84,7 +80,10 @@ impl Workers {
         drop(decider);
         let (settling, scheduler_of_settler) = (pipeline.clone(), Arc::clone(&scheduler));
         let settler = std::thread::Builder::new().name("settler".to_owned());
-        threads.push(settler.spawn(move || decider::settle(&settling, &scheduler_of_settler, &to_settle))?);
+        threads.push(settler.spawn(move || {
+            yield_to_intake(false);
+            decider::settle(&settling, &scheduler_of_settler, &to_settle);
+        })?);
         // Before the loader looks: what it does not see is handed over, or counted as missed.
         let handed_over = Arc::clone(&scheduler);
         pipeline.store.watch_mail(move |entry| handed_over.hand_over(entry));
@@ -117,10 +116,13 @@ impl Workers {
 }
 
 /// A mail that waits to be decided can wait a little longer; a client that waits for its reply should not. Where the system does
-/// not allow it, all threads stay equal.
-fn yield_to_intake() -> rustix::io::Result<()> {
+/// not allow it, all threads stay equal, and one of them says so.
+fn yield_to_intake(say: bool) {
     // Of this thread alone, as Linux has it.
-    rustix::process::setpriority_process(None, NICE)
+    let yields = rustix::process::setpriority_process(None, NICE);
+    if let Some(error) = yields.err().filter(|_| say) {
+        telemetry::deciders_stay_equal(&error.to_string());
+    }
 }
 
 /// Queues pending rows that were not handed over, failed ones that are tried again, and parked ones whose time has come.

@@ -166,7 +166,7 @@ impl WalKeeper {
         self.cap
     }
 
-    /// Called when nobody waits for the writer: after a group was answered.
+    /// Called when nobody waits for the writer: after a group was committed and its flush has begun.
     pub(super) fn after_commit(&mut self, conn: &Connection) {
         let pages = self.pages.get();
         if pages < self.start {

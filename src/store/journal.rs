@@ -176,7 +176,7 @@ impl Store {
 
     /// Hands each mail that is kept from now on to `watcher`, with its bytes; whoever is not there in time, or says no, finds
     /// it among [`Store::pending_after`]. Where no watcher takes it, the bell of [`Store::subscribe`] rings. The watcher is
-    /// called on the writer thread: it must be quick.
+    /// called on a thread of the writer: it must be quick.
     pub fn watch_mail(&self, watcher: impl Fn(JournalEntry) -> bool + Send + Sync + 'static) {
         self.0.arrivals.set_watcher(Some(Box::new(watcher)));
     }

@@ -182,7 +182,7 @@ impl Store {
             &opened.conn,
         )?;
         let wal_cap = keeper.cap();
-        let wal = WalFile::open(&dir.join(open::DATABASE), options.durability)?;
+        let wal = WalFile::open(&opened.conn, options.durability)?;
         open::leave_flushing(&opened.conn, options.durability)?;
         let writer = Writer::start(Setup {
             conn: opened.conn,
@@ -243,7 +243,7 @@ impl Store {
         self.0.readers.read(question)
     }
 
-    /// Runs `job` on the writer thread and waits until it is committed. Not for async code, nor for a job itself.
+    /// Runs `job` on the writer thread and waits until it is on the disk. Not for async code, nor for a job itself.
     pub fn write<T, E, J>(&self, priority: Priority, job: J) -> Result<T, WriteError<E>>
     where
         T: Send + 'static,
@@ -253,7 +253,7 @@ impl Store {
         self.write_then(priority, job, |_| {})
     }
 
-    /// The same; `after` is called on the writer thread once the job is committed (to wake somebody, say), even if
+    /// The same; `after` is called once the job is on the disk (to wake somebody, say), even if
     /// nobody waits for the answer any more. It must be quick.
     pub fn write_then<T, E, J, A>(&self, priority: Priority, job: J, after: A) -> Result<T, WriteError<E>>
     where
@@ -392,12 +392,16 @@ impl Inner {
         let conn = write.writer.stop();
         write.checkpointer.stop();
         if let Some(conn) = conn {
-            if let Err(error) = conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE) {
-                telemetry::store_trouble("emptying the WAL", &error.to_string());
-            }
+            let emptied = conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE);
             drop(conn);
-            if let Err(error) = open::mark_clean(&self.dir) {
-                telemetry::store_trouble("marking a clean stop", &error.to_string());
+            // Else the next start does it.
+            match emptied {
+                Err(error) => telemetry::store_trouble("emptying the WAL", &error.to_string()),
+                Ok(_) => {
+                    if let Err(error) = open::mark_clean(&self.dir) {
+                        telemetry::store_trouble("marking a clean stop", &error.to_string());
+                    }
+                }
             }
         }
         lock(&write.lock).take();

@@ -15,7 +15,6 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use super::Durability;
 use super::keys::{KeyError, KeyFile};
 use crate::domain::time::Timestamp;
-use crate::telemetry;
 
 pub(super) const DATABASE: &str = "postern.db";
 /// The database while a backup is being restored.
@@ -74,6 +73,10 @@ pub enum OpenError {
     KeysMissing(PathBuf),
     #[error("the journal mode is `{0}`, expected `wal`; the data directory must lie on a local file system")]
     NoWal(String),
+    #[error(
+        "the process before did not stop in order, and what it wrote last cannot be copied into the database: {0}; try again when the disk has room and no other program reads the database"
+    )]
+    Unsettled(#[source] rusqlite::Error),
     #[error(transparent)]
     Keys(#[from] KeyError),
     #[error("cannot open the database: {0}")]
@@ -117,7 +120,7 @@ pub(super) fn open(dir: &Path, durability: Durability, now: Timestamp) -> Result
     migrate(&mut conn, version, now)?;
     let unclean = dir.join(RUNNING).exists();
     if unclean {
-        settle_wal(&conn);
+        settle_wal(&conn)?;
     }
     owners_file(&dir.join(RUNNING))?;
     Ok(Opened { lock, conn, keys, unclean })
@@ -132,10 +135,8 @@ pub(super) fn bring_up_to_date(conn: &mut Connection, path: &Path, now: Timestam
 
 /// Copies the WAL of a process that died into the database and starts it anew. What a failed flush left in memory alone reads as if it
 /// were kept; commits that are written behind it would be lost with it at a power cut.
-fn settle_wal(conn: &Connection) {
-    if let Err(error) = conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE) {
-        telemetry::store_trouble("emptying the WAL of the process before", &error.to_string());
-    }
+fn settle_wal(conn: &Connection) -> Result<(), OpenError> {
+    conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE).map(drop).map_err(OpenError::Unsettled)
 }
 
 /// For commands that only read: makes nothing, and takes no lock.
@@ -432,6 +433,23 @@ mod tests {
         assert!(open_at(dir.path()).unwrap().unclean);
         mark_clean(dir.path()).unwrap();
         assert!(!open_at(dir.path()).unwrap().unclean);
+    }
+
+    #[test]
+    fn the_wal_of_a_process_that_died_is_copied_into_the_database_first() {
+        let died = tempfile::tempdir().unwrap();
+        let opened = open_at(died.path()).unwrap();
+        opened.conn.execute("INSERT INTO sequences (name, next) VALUES ('a', 1)", []).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for file in [DATABASE, "postern.db-wal", keys::FILE_NAME, RUNNING] {
+            std::fs::copy(died.path().join(file), dir.path().join(file)).unwrap();
+        }
+        let wal = || std::fs::metadata(dir.path().join("postern.db-wal")).unwrap().len();
+        assert!(wal() > 0);
+        let conn = open_at(dir.path()).unwrap().conn;
+        assert_eq!(wal(), 0);
+        let kept = "SELECT next FROM sequences WHERE name = 'a'";
+        assert_eq!(conn.query_row(kept, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
     }
 
     #[test]

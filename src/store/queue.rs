@@ -261,7 +261,7 @@ impl std::fmt::Debug for JobQueue {
     }
 }
 
-/// A job that is run once. `tell` is called on the writer thread with what became of it; it must be quick.
+/// A job that is run once. `tell` is called on a thread of the writer with what became of it; it must be quick.
 pub(super) fn once<T, E, J, A>(job: J, tell: A) -> Work
 where
     T: Send + 'static,
@@ -358,8 +358,10 @@ where
 
     fn answer(self: Box<Self>, group: Result<(), StoreError>) {
         let Self { job, outcome, tell, .. } = *self;
-        drop(job);
-        told(|| tell(settled(outcome, group)));
+        told(|| {
+            drop(job);
+            tell(settled(outcome, group));
+        });
     }
 }
 

@@ -130,7 +130,7 @@ impl Store {
         }))
     }
 
-    /// As [`Store::run`], once, and without waiting for the commit: `tell` is called on the writer thread with what became of
+    /// As [`Store::run`], once, and without waiting for the commit: `tell` is called on a thread of the writer with what became of
     /// the plan, and with what `make` answered. It must be quick. What was `seen` is not read again if nothing was committed since.
     ///
     /// # Errors

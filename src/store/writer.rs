@@ -14,7 +14,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -52,6 +52,8 @@ pub(super) struct Writer {
     queue: Arc<JobQueue>,
     counters: Arc<Counters>,
     thread: Mutex<Option<JoinHandle<Option<Connection>>>>,
+    /// The thread that flushes.
+    flusher: ThreadId,
 }
 
 /// What the thread owns.
@@ -72,6 +74,7 @@ impl Writer {
         let doubt = Arc::new(Doubt::new(Arc::clone(&queue), setup.on_in_doubt));
         let flusher =
             Flusher::start(setup.wal, Arc::clone(&queue), Arc::clone(&counters), Arc::clone(&doubt))?;
+        let flushes = flusher.thread_id();
         let thread = Thread {
             queue: Arc::clone(&queue),
             counters: Arc::clone(&counters),
@@ -85,7 +88,7 @@ impl Writer {
             flush_by: None,
         };
         let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || thread.guarded())?;
-        Ok(Self { queue, counters, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue, counters, thread: Mutex::new(Some(thread)), flusher: flushes })
     }
 
     pub(super) fn queue(&self) -> &Arc<JobQueue> {
@@ -103,11 +106,11 @@ impl Writer {
     }
 
     /// Takes no more jobs, finishes those that wait, and returns the connection; `None` if a commit was in doubt
-    /// before, or if this is called twice or by the writer itself.
+    /// before, or if this is called twice or by one of its own threads.
     pub(super) fn stop(&self) -> Option<Connection> {
         self.queue.stop(StoreError::Closed);
         let thread = lock(&self.thread).take()?;
-        if thread.thread().id() == std::thread::current().id() {
+        if [thread.thread().id(), self.flusher].contains(&std::thread::current().id()) {
             return None;
         }
         thread.join().ok().flatten()
@@ -194,10 +197,11 @@ impl Thread {
         match self.commit(&mut group) {
             Ok(true) => {
                 self.unflushed.append(&mut group.done);
-                match group.carried_for {
-                    Some(time) => _ = self.flush_by.get_or_insert_with(|| Instant::now() + time),
-                    // Nobody else could make use of this thread meanwhile.
-                    None => self.flush(self.queue.in_mail() <= group.from_sessions),
+                let now = Instant::now();
+                let flush_by = group.carried_for.map(|time| *self.flush_by.get_or_insert(now + time));
+                if flush_by.is_none_or(|by| by <= now) {
+                    // Here if nobody could make use of this thread meanwhile.
+                    self.flush(self.queue.in_mail() <= group.from_sessions);
                 }
                 self.keeper.after_commit(&self.conn);
             }
@@ -240,7 +244,7 @@ impl Thread {
         }
         self.queue.wait_while(|| self.flusher.is_busy());
         if let Some(why) = self.doubt.why() {
-            return Err(why.clone());
+            return Err(StoreError::InDoubt(why.to_owned()));
         }
         let kept = group.done.iter().filter(|done| done.keep).count();
         if kept == 0 {

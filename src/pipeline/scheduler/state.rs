@@ -127,7 +127,7 @@ impl<M> State<M> {
         self.known.remove(&row).map(|known| known.ties)
     }
 
-    /// Rows in work before this one. Asked where all of them are known.
+    /// Rows in work before this one whose ties are known.
     pub(super) fn earlier_than(&self, row: JournalId) -> impl Iterator<Item = JournalId> {
         self.known.range(..row).map(|(id, _)| *id)
     }

@@ -11,8 +11,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Instant;
+
+use rusqlite::Connection;
 
 use super::super::queue::JobQueue;
 use super::super::{Durability, StoreError, lock};
@@ -24,16 +26,16 @@ use super::group::Done;
 pub(in crate::store) struct WalFile(Option<File>);
 
 impl WalFile {
-    /// Of a database that was read or written: its WAL is there, and stays until the last connection is closed.
-    pub(in crate::store) fn open(database: &Path, durability: Durability) -> io::Result<Self> {
+    /// Of a connection that has read or written: its WAL is there, and stays until the last connection is closed.
+    pub(in crate::store) fn open(conn: &Connection, durability: Durability) -> io::Result<Self> {
         if durability == Durability::Scratch {
             return Ok(Self(None));
         }
-        let mut wal = database.as_os_str().to_owned();
-        wal.push("-wal");
-        let file = File::options().write(true).open(wal)?;
+        // The name that SQLite has found, behind any symbolic link.
+        let database = conn.path().ok_or(io::ErrorKind::NotFound)?;
+        let file = File::options().write(true).open(format!("{database}-wal"))?;
         // Its name must be on the disk as well.
-        database.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
+        Path::new(database).parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
         Ok(Self(Some(file)))
     }
 
@@ -51,7 +53,7 @@ impl WalFile {
 pub(super) struct Doubt {
     queue: Arc<JobQueue>,
     on_in_doubt: fn(&str),
-    why: OnceLock<StoreError>,
+    why: OnceLock<String>,
 }
 
 impl Doubt {
@@ -59,14 +61,14 @@ impl Doubt {
         Self { queue, on_in_doubt, why: OnceLock::new() }
     }
 
-    pub(super) fn why(&self) -> Option<&StoreError> {
-        self.why.get()
+    pub(super) fn why(&self) -> Option<&str> {
+        self.why.get().map(String::as_str)
     }
 
     /// Takes no more jobs, answers all with the doubt, and ends the process.
     pub(super) fn raise(&self, why: &str, batch: Vec<Done>) {
+        let is_first = self.why.set(why.to_owned()).is_ok();
         let why = StoreError::InDoubt(why.to_owned());
-        let is_first = self.why.set(why.clone()).is_ok();
         self.queue.stop(why.clone());
         for done in batch {
             done.work.answer(Err(why.clone()));
@@ -116,6 +118,8 @@ impl Flusher {
         let thread = std::thread::Builder::new().name("flusher".to_owned()).spawn(move || {
             if catch_unwind(AssertUnwindSafe(|| beside.run())).is_err() {
                 beside.doubt.raise("the flusher panicked", Vec::new());
+                let given = lock(&beside.given).batch.take();
+                beside.doubt.raise("the flusher panicked", given.unwrap_or_default());
                 beside.is_done();
             }
         })?;
@@ -132,7 +136,8 @@ impl Flusher {
         let shared = &self.shared;
         shared.busy.store(true, Ordering::Release);
         let mut given = lock(&shared.given);
-        if here && !given.answering {
+        // In doubt, the thread may be gone.
+        if here && !given.answering || shared.doubt.why().is_some() {
             drop(given);
             return shared.flush(batch);
         }
@@ -140,6 +145,10 @@ impl Flusher {
         given.batch = Some(batch);
         drop(given);
         shared.arrived.notify_one();
+    }
+
+    pub(super) fn thread_id(&self) -> ThreadId {
+        self.thread.thread().id()
     }
 
     /// Ends the thread when it has answered what it was given.
@@ -174,7 +183,7 @@ impl Shared {
     fn flush(&self, batch: Vec<Done>) {
         let began = Instant::now();
         let failed = match self.doubt.why() {
-            Some(why) => Some(why.to_string()),
+            Some(why) => Some(why.to_owned()),
             None => self.wal.flush().err().map(|error| error.to_string()),
         };
         if let Some(why) = failed {

@@ -11,7 +11,7 @@ use crate::store::{Durability, WriteError, open};
 const MS: Duration = Duration::from_millis(1);
 
 fn start(dir: &Path, conn: Connection, on_in_doubt: fn(&str)) -> (Writer, Checkpointer) {
-    let wal = WalFile::open(&dir.join(open::DATABASE), Durability::Full).unwrap();
+    let wal = WalFile::open(&conn, Durability::Full).unwrap();
     start_with(dir, conn, wal, on_in_doubt)
 }
 
