@@ -42,7 +42,7 @@ pub struct WriterStats {
     pub flushes: u64,
     /// Jobs that were kept.
     pub jobs: u64,
-    /// Running mean of the time that takes.
+    /// Running mean of the time that a flush takes.
     pub mean_sync: Duration,
 }
 

@@ -36,7 +36,10 @@ const CARRIED_JOBS: usize = 48;
 
 /// The jobs that share one transaction.
 pub(super) struct Group {
+    /// When it was opened, or the flush of the group before ended: since then it could be committed.
     opened: Instant,
+    /// That flush had not ended when last asked.
+    held_up: bool,
     pub(super) done: Vec<Done>,
     /// Each job is run in a savepoint from now on: one that cannot be run again is in the group, or one has failed.
     careful: bool,
@@ -55,6 +58,7 @@ impl Group {
         let done = Vec::with_capacity(GROUP_JOBS);
         Self {
             opened: Instant::now(),
+            held_up: false,
             done,
             careful: false,
             from_sessions: 0,
@@ -91,16 +95,26 @@ impl Group {
     /// The next job of the group, or `None` when it is time to commit. Until the flush of the group before has ended there can
     /// be no next one, and so no hurry.
     pub(super) fn next(&mut self, queue: &JobQueue, flusher_is_busy: impl Fn() -> bool) -> Option<Work> {
-        let full = self.done.len() >= GROUP_JOBS;
-        if full || self.opened.elapsed() >= GROUP_TIME && !flusher_is_busy() {
+        let left = self.time_left(Instant::now(), flusher_is_busy());
+        if left.is_zero() || self.done.len() >= GROUP_JOBS {
             return None;
         }
-        let (priority, work) = queue.next(|in_mail| match flusher_is_busy() {
-            true => Pause::UntilCalled,
-            false => self.pause(in_mail, Instant::now()),
+        let (priority, work) = queue.next(|in_mail| {
+            let (now, busy) = (Instant::now(), flusher_is_busy());
+            self.time_left(now, busy);
+            if busy { Pause::UntilCalled } else { self.pause(in_mail, now) }
         })?;
         self.from_sessions += usize::from(priority == Priority::Journal);
         Some(work)
+    }
+
+    /// How long the group may still stay open; that begins anew when the flush before has ended.
+    fn time_left(&mut self, now: Instant, flusher_is_busy: bool) -> Duration {
+        if flusher_is_busy || self.held_up {
+            self.opened = now;
+        }
+        self.held_up = flusher_is_busy;
+        (self.opened + GROUP_TIME).saturating_duration_since(now)
     }
 
     /// How much longer to wait for the sessions that are sending. Those answered a moment ago count too: they are

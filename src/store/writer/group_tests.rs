@@ -157,3 +157,15 @@ fn until_the_flush_before_has_ended_there_is_no_hurry() {
         assert!(next.join().unwrap());
     });
 }
+
+#[test]
+fn the_time_of_a_group_begins_when_the_flush_before_it_has_ended() {
+    let mut group = for_sessions(2 * MS);
+    group.from_sessions = 1;
+    let opened = group.opened;
+    assert_eq!(group.time_left(opened + 4 * MS, false), MS);
+    assert_eq!(group.time_left(opened + 8 * MS, true), GROUP_TIME);
+    assert_eq!(group.time_left(opened + 12 * MS, false), GROUP_TIME, "it is seen only now that it ended");
+    assert_eq!(group.pause(2, opened + 12 * MS), Pause::Until(opened + 14 * MS));
+    assert_eq!(group.time_left(opened + 16 * MS, false), MS);
+}
