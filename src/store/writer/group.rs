@@ -29,8 +29,8 @@ const FEW: usize = 2;
 /// Below this a timer costs more than the sync it saves.
 const SHORTEST_TIMER: Duration = Duration::from_micros(100);
 
-/// A group that no session waits for stays open for some syncs' time, so that the next mail's commit carries it along. With
-/// so many jobs it is large enough.
+/// A group that no session waits for stays open, or unflushed, for some syncs' time, so that the next mail's flush carries it
+/// along. With so many jobs it is large enough.
 const CARRIED_SYNCS: u32 = 20;
 const CARRIED_JOBS: usize = 48;
 
@@ -95,26 +95,26 @@ impl Group {
     /// The next job of the group, or `None` when it is time to commit. Until the flush of the group before has ended there can
     /// be no next one, and so no hurry.
     pub(super) fn next(&mut self, queue: &JobQueue, flusher_is_busy: impl Fn() -> bool) -> Option<Work> {
-        let left = self.time_left(Instant::now(), flusher_is_busy());
-        if left.is_zero() || self.done.len() >= GROUP_JOBS {
+        let now = Instant::now();
+        self.see_flush(now, flusher_is_busy());
+        if now >= self.opened + GROUP_TIME || self.done.len() >= GROUP_JOBS {
             return None;
         }
         let (priority, work) = queue.next(|in_mail| {
             let (now, busy) = (Instant::now(), flusher_is_busy());
-            self.time_left(now, busy);
+            self.see_flush(now, busy);
             if busy { Pause::UntilCalled } else { self.pause(in_mail, now) }
         })?;
         self.from_sessions += usize::from(priority == Priority::Journal);
         Some(work)
     }
 
-    /// How long the group may still stay open; that begins anew when the flush before has ended.
-    fn time_left(&mut self, now: Instant, flusher_is_busy: bool) -> Duration {
+    /// The time of the group begins when the flush before has ended.
+    fn see_flush(&mut self, now: Instant, flusher_is_busy: bool) {
         if flusher_is_busy || self.held_up {
             self.opened = now;
         }
         self.held_up = flusher_is_busy;
-        (self.opened + GROUP_TIME).saturating_duration_since(now)
     }
 
     /// How much longer to wait for the sessions that are sending. Those answered a moment ago count too: they are

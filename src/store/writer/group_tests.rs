@@ -163,9 +163,13 @@ fn the_time_of_a_group_begins_when_the_flush_before_it_has_ended() {
     let mut group = for_sessions(2 * MS);
     group.from_sessions = 1;
     let opened = group.opened;
-    assert_eq!(group.time_left(opened + 4 * MS, false), MS);
-    assert_eq!(group.time_left(opened + 8 * MS, true), GROUP_TIME);
-    assert_eq!(group.time_left(opened + 12 * MS, false), GROUP_TIME, "it is seen only now that it ended");
+    let mut begins = |after, busy| {
+        group.see_flush(opened + after, busy);
+        group.opened - opened
+    };
+    assert_eq!(begins(4 * MS, false), Duration::ZERO);
+    assert_eq!(begins(8 * MS, true), 8 * MS);
+    assert_eq!(begins(12 * MS, false), 12 * MS, "it is seen only now that it ended");
+    assert_eq!(begins(16 * MS, false), 12 * MS);
     assert_eq!(group.pause(2, opened + 12 * MS), Pause::Until(opened + 14 * MS));
-    assert_eq!(group.time_left(opened + 16 * MS, false), MS);
 }
