@@ -49,7 +49,7 @@ const STATEMENTS: [(&str, Unit); 11] = [
         Unit::Comment,
     ),
     (
-        "INSERT INTO message_ids SELECT random(), 'fill.' || n || '@example.net', 1 + (n - 1) / 4, 'received', 'public'
+        "INSERT INTO message_ids SELECT random(), 'fill.sent.' || n || '@example.net', 1 + (n - 1) / 4, 'public'
          FROM numbers",
         Unit::Comment,
     ),

@@ -11,7 +11,7 @@ use super::ids::{
 };
 use super::mail::MessageId;
 use super::people::User;
-use super::snapshot::{Direction, PrivatePrint, SenderTrust, SuspendedTicket};
+use super::snapshot::{PrivatePrint, SenderTrust, SuspendedTicket};
 use super::ticket::{Channel, Comment, Ticket, Visibility};
 use super::time::Timestamp;
 use super::trace::Trace;
@@ -131,10 +131,10 @@ pub enum Write {
         print: PrivatePrint,
     },
     InsertAudit(Audit),
+    /// Of a mail that we send; that of a mail we received stands in its `record`.
     InsertMessageId {
         message_id: MessageId,
         ticket: TicketId,
-        direction: Direction,
         visibility: Visibility,
     },
     InsertNotification(Notification),

@@ -117,18 +117,11 @@ pub struct WholePrint {
 }
 
 /// A Message-ID we know: of a mail we received, or of one we sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownMessage {
     pub ticket: TicketId,
-    pub direction: Direction,
-    /// `Private` if a private comment was rendered into the mail.
-    pub visibility: Visibility,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    Received,
-    Sent,
+    /// We sent it: `Private` if a private comment was rendered into it. `None` if we received it.
+    pub sent: Option<Visibility>,
 }
 
 /// A mail from before that looks like this one.

@@ -12,7 +12,7 @@
 use std::cmp::Reverse;
 
 use crate::domain::ids::{Salt, TicketId, UserId};
-use crate::domain::snapshot::{Direction, KnownMessage, Snapshot};
+use crate::domain::snapshot::{KnownMessage, Snapshot};
 use crate::domain::ticket::Visibility;
 use crate::domain::token::{ClaimedToken, KeyRing, Purpose, Rendered, TicketRef};
 use crate::domain::trace::Trace;
@@ -179,7 +179,7 @@ impl Judge<'_> {
             by: Clue::Header,
             ticket: self.after_merges(known.ticket),
             is_bound: false,
-            showed_private: known.direction == Direction::Sent && known.visibility == Visibility::Private,
+            showed_private: known.sent == Some(Visibility::Private),
             is_parent,
         })
     }

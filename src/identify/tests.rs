@@ -43,11 +43,10 @@ fn world() -> World {
         let file = TicketFile { ticket, comments: vec![], private_prints: vec![], thread: vec![] };
         snapshot.tickets.insert(TicketId(id), file);
     }
-    let known =
-        |ticket, direction, visibility| KnownMessage { ticket: TicketId(ticket), direction, visibility };
-    let received = known(1, Direction::Received, Visibility::Public);
-    let sent_privately = known(1, Direction::Sent, Visibility::Private);
-    let of_unloaded = known(99, Direction::Received, Visibility::Public);
+    let known = |ticket, sent| KnownMessage { ticket: TicketId(ticket), sent };
+    let received = known(1, None);
+    let sent_privately = known(1, Some(Visibility::Private));
+    let of_unloaded = known(99, None);
     snapshot.message_ids.insert(MessageId("received@customer.example".into()), received);
     snapshot.message_ids.insert(MessageId("sent-privately@desk.example".into()), sent_privately);
     snapshot.message_ids.insert(MessageId("of-unloaded@customer.example".into()), of_unloaded);

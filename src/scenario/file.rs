@@ -95,7 +95,7 @@ pub struct TicketSetup {
     pub comments: Vec<CommentSetup>,
     /// The name of a ticket above, which this one was merged into.
     pub merged_into: Option<String>,
-    /// Message-IDs of earlier mails about it.
+    /// Message-IDs of earlier mails about it: those of the public comments, in their order.
     pub message_ids: Vec<String>,
 }
 

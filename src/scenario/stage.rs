@@ -10,11 +10,12 @@ use crate::config::{self, Config};
 use crate::daemon;
 use crate::domain::address::Address;
 use crate::domain::event::Event;
-use crate::domain::ids::{Fresh, Salt, TicketId, UserId};
+use crate::domain::fate::Fate;
+use crate::domain::ids::{CommentId, Fresh, Salt, TicketId, UserId};
 use crate::domain::mail::{Entrance, Envelope, MessageId, TrustSource};
 use crate::domain::people::{Role, User};
-use crate::domain::plan::{Change, Plan, Target, Write};
-use crate::domain::snapshot::{Direction, Lookup, Snapshot};
+use crate::domain::plan::{Change, MailRecord, Plan, Target, Write};
+use crate::domain::snapshot::{Lookup, SenderTrust, Snapshot};
 use crate::domain::ticket::{Channel, Comment, Status, Visibility};
 use crate::domain::time::{HOUR, MINUTE};
 use crate::domain::trace::Trace;
@@ -146,6 +147,8 @@ impl Stage<'_> {
             Some(name) => Some(self.tickets.get(name).ok_or_else(|| stage(format!("no ticket `{name}`")))?.0),
             None => None,
         };
+        let earlier =
+            setup.message_ids.iter().map(|id| self.earlier_mail(id)).collect::<Result<Vec<_>, _>>()?;
         let lookup = Lookup { users: [requester].into(), ..Lookup::default() };
         let account = self.pipeline.account();
         // The stage is silent: no trigger runs while it is set.
@@ -155,8 +158,13 @@ impl Stage<'_> {
             let (ticket, salt) = (fresh.ticket(), fresh.salt());
             let mut plan = Plan::default();
             let mut change = self.opening(setup, requester, ticket, salt, snapshot)?;
+            // The public comments came by the earlier mails.
+            let mut mails: Vec<(&MailRecord, Option<CommentId>)> =
+                earlier.iter().map(|mail| (mail, None)).collect();
             for (author, visibility, text) in &comments {
-                let comment = Comment {
+                let of_mail = mails.iter_mut().find(|(_, comment)| comment.is_none());
+                let of_mail = of_mail.filter(|_| *visibility == Visibility::Public);
+                let mut comment = Comment {
                     id: fresh.comment(),
                     ticket,
                     author: *author,
@@ -169,6 +177,9 @@ impl Stage<'_> {
                     created_at: now,
                     attachments: Vec::new(),
                 };
+                if let Some((mail, became)) = of_mail {
+                    (comment.journal, *became) = (Some(mail.journal), Some(comment.id));
+                }
                 change.events.push(Event::CommentAdded {
                     comment: comment.id,
                     author: *author,
@@ -183,18 +194,37 @@ impl Stage<'_> {
                 merge(&mut writes, target);
             }
             writes.append(&mut plan.writes);
-            for id in &setup.message_ids {
-                writes.push(Write::InsertMessageId {
-                    message_id: MessageId(id.clone()),
-                    ticket,
-                    direction: Direction::Received,
-                    visibility: Visibility::Public,
-                });
-            }
+            writes.extend(mails.into_iter().map(|(mail, comment)| Write::SettleJournal {
+                journal: mail.journal,
+                record: Some(mail.clone()),
+                fate: Fate::Done { ticket, comment },
+            }));
             Ok((Plan { preconditions: opened.preconditions, writes }, (ticket, salt)))
         });
         self.tickets.insert(setup.name.clone(), opened.map_err(stage)?);
         Ok(())
+    }
+
+    /// Accepts a mail of which no more is known than its Message-ID.
+    fn earlier_mail(&self, message_id: &str) -> Result<MailRecord, ScenarioError> {
+        let raw = format!("Message-ID: <{message_id}>\r\n\r\n").into_bytes();
+        let envelope = Envelope {
+            entrance: Entrance { name: "scenario".to_owned(), trust: TrustSource::None },
+            client: None,
+            helo: None,
+            reverse_path: None,
+            recipients: Vec::new(),
+            accepted_at: self.pipeline.clock.now(),
+        };
+        let digest = crate::message::parse(&raw).content_digest;
+        Ok(MailRecord {
+            journal: self.pipeline.store.accept_blocking(&envelope, raw).map_err(stage)?,
+            author: None,
+            message_id: Some(MessageId(message_id.to_owned())),
+            digest,
+            trust: SenderTrust::None,
+            token_ticket: None,
+        })
     }
 
     fn opening(

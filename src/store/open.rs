@@ -26,13 +26,15 @@ const RUNNING: &str = "running";
 const APPLICATION_ID: i64 = 0x5053_544e;
 
 /// Each is run once, in order; `user_version` counts those that were.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_spool_and_failed.sql"),
     include_str!("migrations/0003_held.sql"),
     include_str!("migrations/0004_levels.sql"),
     include_str!("migrations/0005_known_by_message_id.sql"),
     include_str!("migrations/0006_budget.sql"),
+    include_str!("migrations/0007_the_journal_says.sql"),
+    include_str!("migrations/0008_trace_runs.sql"),
 ];
 
 const WRITABLE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
@@ -178,7 +180,7 @@ fn configure(conn: &Connection, durability: Durability) -> Result<(), OpenError>
     // What a job may have to undo is kept in memory, not in a file.
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     // Negative: KiB. The writer alone gets a cache worth the name.
-    conn.pragma_update(None, "cache_size", -16_000)?;
+    conn.pragma_update(None, "cache_size", -4_000)?;
     keep_statements(conn)?;
     Ok(())
 }

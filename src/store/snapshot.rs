@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
-use super::rows::{self, all, message_id, people, tickets, word};
+use super::rows::{self, all, first, message_id, people, tickets, word};
 use crate::domain::ids::{JournalId, Salt, TicketId, UserId};
 use crate::domain::mail::MessageId;
 use crate::domain::snapshot::{
@@ -151,12 +151,12 @@ fn load_merge_chain(
     Ok(())
 }
 
-/// The newest Message-IDs of public mails that we received about a ticket, oldest first. A customer must not learn of
+/// The Message-IDs of the mails that became the newest public comments of a ticket, oldest first. A customer must not learn of
 /// a private mail, nor anybody the ids of mails that we sent to others.
 fn thread(conn: &Connection, ticket: TicketId) -> Result<Vec<MessageId>> {
-    let sql = "SELECT message_id FROM message_ids
-               WHERE ticket = ?1 AND direction = 'received' AND visibility = 'public'
-               ORDER BY rowid DESC LIMIT ?2";
+    let sql = "SELECT message_id FROM comments JOIN journal ON journal.id = comments.journal
+               WHERE comments.ticket = ?1 AND visibility = 'public' AND message_id IS NOT NULL
+               ORDER BY comments.id DESC LIMIT ?2";
     let mut ids = all(conn, sql, (ticket.0, NEWEST_THREAD_IDS), |row| message_id(row, "message_id"))?;
     ids.reverse();
     Ok(ids)
@@ -171,24 +171,21 @@ fn people_of(file: &TicketFile) -> BTreeSet<UserId> {
 
 /// A Message-ID may be known of several tickets, since anybody can send any Message-ID. A mail of ours wins over
 /// one received, and the older over the newer, so that nobody takes over a conversation by repeating its ids.
-/// If any mail of that ticket with this id showed a private comment, the id counts as private.
+/// If any mail of ours about that ticket with this id showed a private comment, the id counts as private.
 fn known_message(conn: &Connection, id: &MessageId) -> Result<Option<KnownMessage>> {
-    let sql = "SELECT * FROM message_ids WHERE hash = ?1 AND message_id = ?2
-               ORDER BY direction = 'sent' DESC, rowid";
-    let found = all(conn, sql, (rows::message_hash(id), &id.0), known_message_columns)?;
-    let Some(strongest) = found.first() else { return Ok(None) };
-    let shows_private =
-        found.iter().any(|known| known.ticket == strongest.ticket && known.visibility == Visibility::Private);
-    let visibility = if shows_private { Visibility::Private } else { Visibility::Public };
-    Ok(Some(KnownMessage { visibility, ..strongest.clone() }))
-}
-
-fn known_message_columns(row: &Row<'_>) -> Result<KnownMessage> {
-    Ok(KnownMessage {
-        ticket: TicketId(row.get("ticket")?),
-        direction: rows::mail::direction(row)?,
-        visibility: word(row, "visibility", Visibility::from_word)?,
-    })
+    let key = (rows::message_hash(id), &id.0);
+    let sql = "SELECT ticket, visibility FROM message_ids WHERE hash = ?1 AND message_id = ?2 ORDER BY rowid";
+    let sent = all(conn, sql, key, |row| {
+        Ok((row.get(0).map(TicketId)?, word(row, "visibility", Visibility::from_word)?))
+    })?;
+    if let Some((ticket, _)) = sent.first().copied() {
+        let showed_private = sent.contains(&(ticket, Visibility::Private));
+        let visibility = if showed_private { Visibility::Private } else { Visibility::Public };
+        return Ok(Some(KnownMessage { ticket, sent: Some(visibility) }));
+    }
+    let sql = "SELECT ticket FROM journal WHERE message_hash = ?1 AND message_id = ?2 AND state = 'done'
+               ORDER BY id LIMIT 1";
+    first(conn, sql, key, |row| Ok(KnownMessage { ticket: TicketId(row.get(0)?), sent: None }))
 }
 
 /// Mails that were accepted after this one count too: if such a copy was decided first, this one is the second

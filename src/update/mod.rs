@@ -16,7 +16,7 @@ use crate::domain::people::User;
 use crate::domain::plan::{Change, MailRecord, Plan, Precondition, Target, Write};
 use crate::domain::rule::{KnownPeople, Trigger};
 use crate::domain::settings::Settings;
-use crate::domain::snapshot::{Direction, PrivatePrint, SenderTrust, Snapshot, SuspendedTicket, TicketFile};
+use crate::domain::snapshot::{PrivatePrint, SenderTrust, Snapshot, SuspendedTicket, TicketFile};
 use crate::domain::ticket::{Comment, Ticket, Visibility};
 use crate::domain::time::Timestamp;
 use crate::domain::token::KeyRing;
@@ -185,16 +185,6 @@ fn write_mail(update: &Update<'_>, plan: &mut Plan) {
         plan.writes.push(Write::ReleaseSuspended(held));
     }
     let Some(mail) = &update.change.mail else { return };
-    let visibility = update.change.comment.as_ref().map_or(Visibility::Private, |comment| comment.visibility);
-    if let Some(message_id) = mail.record.message_id.clone() {
-        let ticket = update.ticket.id;
-        plan.writes.push(Write::InsertMessageId {
-            message_id,
-            ticket,
-            direction: Direction::Received,
-            visibility,
-        });
-    }
     plan.writes.push(Write::SettleJournal {
         journal: mail.record.journal,
         record: Some(mail.record.clone()),

@@ -10,7 +10,6 @@ use crate::domain::people::{CommentPermission, User};
 use crate::domain::plan::{Notification, NotificationContent, OutboxEntry, RecipientRole, Write};
 use crate::domain::rule::{KnownPeople, NotificationIntent, NotificationTarget};
 use crate::domain::settings::{FollowerReplies, SupportAddress};
-use crate::domain::snapshot::Direction;
 use crate::domain::ticket::{Channel, Comment, Ticket, Visibility};
 use crate::domain::token::{self, Rendered, TicketRef};
 use crate::domain::trace::Trace;
@@ -318,7 +317,7 @@ fn written(update: &Update<'_>, notification: Notification, entries: Vec<OutboxE
     let mut writes = vec![Write::InsertNotification(notification)];
     for entry in entries {
         let message_id = entry.message_id.clone();
-        writes.push(Write::InsertMessageId { message_id, ticket, direction: Direction::Sent, visibility });
+        writes.push(Write::InsertMessageId { message_id, ticket, visibility });
         writes.push(Write::InsertOutbox(entry));
     }
     writes

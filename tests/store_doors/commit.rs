@@ -9,7 +9,7 @@ use postern::domain::ids::{
 };
 use postern::domain::people::{Role, User};
 use postern::domain::plan::{Plan, Precondition, Write};
-use postern::domain::snapshot::{Lookup, PrivatePrint, SuspendedTicket, WholePrint};
+use postern::domain::snapshot::{PrivatePrint, SuspendedTicket, WholePrint};
 use postern::domain::ticket::{
     AttachmentRef, Channel, Comment, Flag, Priority, Status, Ticket, TicketType, Visibility,
 };
@@ -334,19 +334,4 @@ fn the_salt_of_a_ticket_never_changes() {
     let conn = desk();
     change_ticket(&conn, |ticket| ticket.salt = Salt([0; 16]));
     assert_eq!(stored_ticket(&conn, TICKET).salt, Salt([7; 16]));
-}
-
-#[test]
-fn a_known_message_id_is_not_written_twice() {
-    let conn = desk();
-    let write_it = |ticket| Write::InsertMessageId {
-        message_id: id("a@example.net"),
-        ticket,
-        direction: postern::domain::snapshot::Direction::Received,
-        visibility: Visibility::Public,
-    };
-    write(&conn, vec![write_it(TICKET), write_it(TICKET)]);
-    assert_eq!(count(&conn, "message_ids"), 1);
-    let lookup = Lookup { message_ids: BTreeSet::from([id("a@example.net")]), ..Lookup::default() };
-    assert_eq!(look(&conn, &lookup).message_ids[&id("a@example.net")].ticket, TICKET);
 }

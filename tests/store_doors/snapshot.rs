@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use postern::domain::fate::Fate;
+use postern::domain::fate::{Fate, SuspensionCause};
 use postern::domain::ids::{CommentId, JournalId, TicketId, UserId};
 use postern::domain::mail::MessageId;
 use postern::domain::people::{Role, User};
 use postern::domain::plan::{MailRecord, Write};
-use postern::domain::snapshot::{
-    Direction, EarlierMail, KnownMessage, Lookup, MailKey, PrivatePrint, SenderTrust,
-};
-use postern::domain::ticket::{Ticket, Visibility};
+use postern::domain::snapshot::{EarlierMail, KnownMessage, Lookup, MailKey, PrivatePrint, SenderTrust};
+use postern::domain::ticket::{Comment, Ticket, Visibility};
 use postern::domain::time::DAY;
 use postern::store::rows::{digest_hash, message_hash};
 use postern::store::snapshot;
@@ -22,8 +20,23 @@ fn tickets<const N: usize>(ids: [i64; N]) -> Lookup {
     Lookup { tickets: ids.into_iter().map(TicketId).collect(), ..Lookup::default() }
 }
 
-fn message(text: &str, ticket: i64, direction: Direction, visibility: Visibility) -> Write {
-    Write::InsertMessageId { message_id: id(text), ticket: TicketId(ticket), direction, visibility }
+/// The Message-ID of a mail that we sent.
+fn sent(text: &str, ticket: TicketId, visibility: Visibility) -> Write {
+    Write::InsertMessageId { message_id: id(text), ticket, visibility }
+}
+
+/// Receives a mail that becomes a comment, or none if it shows nothing.
+fn receive(conn: &Connection, journal: i64, text: &str, ticket: TicketId, shows: Option<Visibility>) {
+    let journal = JournalId(journal);
+    accept(conn, journal, NOW);
+    let record = MailRecord { message_id: Some(id(text)), ..record(journal) };
+    let became = shows.map(|_| CommentId(1000 + journal.0));
+    let added = shows.zip(became).map(|(visibility, id)| {
+        Write::InsertComment(Comment { journal: Some(journal), ..comment(id, ticket, visibility) })
+    });
+    let settled =
+        Write::SettleJournal { journal, record: Some(record), fate: Fate::Done { ticket, comment: became } };
+    write(conn, added.into_iter().chain([settled]).collect());
 }
 
 fn known(conn: &Connection, text: &str) -> Option<KnownMessage> {
@@ -119,15 +132,12 @@ fn a_long_conversation_brings_its_newest_hundred_comments_oldest_first() {
 fn a_thread_is_the_newest_twenty_ids_of_public_mails_received_oldest_first() {
     let conn = desk();
     let texts: Vec<String> = (0..30).map(|number| format!("{number}@example.net")).collect();
-    let writes = texts.iter().map(|text| message(text, 1, Direction::Received, Visibility::Public));
-    write(&conn, writes.collect());
-    write(
-        &conn,
-        vec![
-            message("sent@desk.example", 1, Direction::Sent, Visibility::Public),
-            message("note@desk.example", 1, Direction::Received, Visibility::Private),
-        ],
-    );
+    for (number, text) in (1..).zip(&texts) {
+        receive(&conn, number, text, TICKET, Some(Visibility::Public));
+    }
+    write(&conn, vec![sent("sent@desk.example", TICKET, Visibility::Public)]);
+    receive(&conn, 31, "note@desk.example", TICKET, Some(Visibility::Private));
+    receive(&conn, 32, "commands@desk.example", TICKET, None);
     let found = look(&conn, &tickets([TICKET.0]));
     let newest: Vec<MessageId> = texts[10..].iter().map(|text| id(text)).collect();
     assert_eq!(found.tickets[&TICKET].thread, newest);
@@ -136,7 +146,7 @@ fn a_thread_is_the_newest_twenty_ids_of_public_mails_received_oldest_first() {
 #[test]
 fn a_message_id_brings_its_ticket() {
     let conn = desk();
-    write(&conn, vec![message("a@example.net", 1, Direction::Received, Visibility::Public)]);
+    receive(&conn, 1, "a@example.net", TICKET, None);
     let lookup = Lookup { message_ids: BTreeSet::from([id("a@example.net")]), ..Lookup::default() };
     assert!(look(&conn, &lookup).tickets.contains_key(&TICKET));
     assert_eq!(known(&conn, "A@example.net"), None, "Message-IDs compare byte for byte");
@@ -146,34 +156,50 @@ fn a_message_id_brings_its_ticket() {
 fn a_message_id_with_the_same_hash_and_another_text_is_another_message() {
     let conn = desk();
     conn.execute(
-        "INSERT INTO message_ids VALUES (?1, 'other@example.net', 1, 'sent', 'private')",
+        "INSERT INTO message_ids VALUES (?1, 'other@example.net', 1, 'private')",
         [message_hash(&id("a@example.net"))],
     )
     .unwrap();
+    receive(&conn, 1, "another@example.net", TICKET, None);
+    conn.execute("UPDATE journal SET message_hash = ?1", [message_hash(&id("a@example.net"))]).unwrap();
     assert_eq!(known(&conn, "a@example.net"), None);
 }
 
 #[test]
 fn nobody_takes_over_a_conversation_by_repeating_its_message_ids() {
     let conn = desk();
-    write(&conn, vec![Write::PutTicket(ticket(TicketId(2)))]);
-    let received = |ticket| message("a@example.net", ticket, Direction::Received, Visibility::Public);
-    write(&conn, vec![received(1), received(2)]);
-    assert_eq!(known(&conn, "a@example.net").unwrap().ticket, TICKET);
+    let other = TicketId(2);
+    write(&conn, vec![Write::PutTicket(ticket(other))]);
+    receive(&conn, 1, "a@example.net", TICKET, Some(Visibility::Public));
+    receive(&conn, 2, "a@example.net", other, Some(Visibility::Public));
+    assert_eq!(known(&conn, "a@example.net"), Some(KnownMessage { ticket: TICKET, sent: None }));
 
-    let ours = |direction, ticket| message("b@desk.example", ticket, direction, Visibility::Public);
-    write(&conn, vec![ours(Direction::Received, 2), ours(Direction::Sent, 1)]);
-    let expected =
-        KnownMessage { ticket: TICKET, direction: Direction::Sent, visibility: Visibility::Public };
+    receive(&conn, 3, "b@desk.example", other, Some(Visibility::Public));
+    write(&conn, vec![sent("b@desk.example", TICKET, Visibility::Public)]);
+    write(&conn, vec![sent("b@desk.example", other, Visibility::Private)]);
+    let expected = KnownMessage { ticket: TICKET, sent: Some(Visibility::Public) };
     assert_eq!(known(&conn, "b@desk.example"), Some(expected));
+}
+
+#[test]
+fn a_mail_that_joined_no_ticket_makes_its_message_id_known_of_none() {
+    let conn = desk();
+    accept(&conn, JournalId(1), NOW);
+    assert_eq!(known(&conn, "mail@example.net"), None);
+    let fate = Fate::Suspended(SuspensionCause::Loop);
+    write(
+        &conn,
+        vec![Write::SettleJournal { journal: JournalId(1), record: Some(record(JournalId(1))), fate }],
+    );
+    assert_eq!(known(&conn, "mail@example.net"), None);
 }
 
 #[test]
 fn a_message_id_is_private_if_any_mail_with_it_showed_a_private_comment() {
     let conn = desk();
-    let sent = |visibility| message("a@desk.example", 1, Direction::Sent, visibility);
-    write(&conn, vec![sent(Visibility::Public), sent(Visibility::Private)]);
-    assert_eq!(known(&conn, "a@desk.example").unwrap().visibility, Visibility::Private);
+    let showed = |visibility| sent("a@desk.example", TICKET, visibility);
+    write(&conn, vec![showed(Visibility::Public), showed(Visibility::Private)]);
+    assert_eq!(known(&conn, "a@desk.example").unwrap().sent, Some(Visibility::Private));
 }
 
 fn key() -> MailKey {
@@ -291,7 +317,7 @@ fn a_value_nobody_can_read_is_an_error_and_not_a_guess() {
 #[test]
 fn which_tickets_a_mail_names_is_known_even_where_a_ticket_cannot_be_read() {
     let conn = desk();
-    write(&conn, vec![message("<1@x>", TICKET.0, Direction::Received, Visibility::Public)]);
+    receive(&conn, 1, "<1@x>", TICKET, None);
     conn.execute("UPDATE comments SET flags = 'no list'", []).unwrap();
     let lookup = Lookup { message_ids: BTreeSet::from([id("<1@x>")]), ..Lookup::default() };
     assert!(snapshot::load(&conn, &lookup, std::sync::Arc::default()).is_err());

@@ -52,8 +52,8 @@ fn perform(conn: &Connection, write: &Write, now: Timestamp) -> Result<()> {
         Write::MakeCommentPrivate(comment) => tickets::make_comment_private(conn, *comment),
         Write::InsertPrivatePrint { ticket, print } => tickets::insert_private_print(conn, *ticket, print),
         Write::InsertAudit(audit) => tickets::insert_audit(conn, audit),
-        Write::InsertMessageId { message_id, ticket, direction, visibility } => {
-            mail::insert_message_id(conn, message_id, *ticket, *direction, *visibility)
+        Write::InsertMessageId { message_id, ticket, visibility } => {
+            mail::insert_message_id(conn, message_id, *ticket, *visibility)
         }
         Write::InsertNotification(notification) => mail::insert_notification(conn, notification),
         Write::InsertOutbox(entry) => mail::insert_outbox(conn, entry, now),

@@ -40,7 +40,8 @@ pub fn journal_show(conn: &Connection, id: JournalId) -> Result<Option<JournalVi
         return Ok(None);
     };
     let held = "SELECT id FROM suspended_tickets WHERE journal = ?1 ORDER BY id";
-    let audits = "SELECT id FROM audits WHERE journal = ?1 ORDER BY id";
+    let audits = "SELECT id FROM audits
+                  WHERE journal = ?1 AND ticket = (SELECT ticket FROM journal WHERE id = ?1) ORDER BY id";
     Ok(Some(JournalView {
         suspended: all(conn, held, [id.0], |row| row.get(0).map(SuspendedId))?,
         audits: all(conn, audits, [id.0], |row| row.get(0).map(AuditId))?,

@@ -36,7 +36,7 @@ pub struct SuspendedView {
 pub fn suspended_list(conn: &Connection, limit: u32) -> Result<Vec<SuspendedView>> {
     let sql = "SELECT * FROM suspended_tickets WHERE released_at IS NULL
                ORDER BY created_at DESC, id DESC LIMIT ?1";
-    all(conn, sql, [limit], view)
+    all(conn, sql, [limit], |row| view(conn, row))
 }
 
 /// One held mail, released or not.
@@ -44,11 +44,11 @@ pub fn suspended_list(conn: &Connection, limit: u32) -> Result<Vec<SuspendedView
 /// # Errors
 /// If the database cannot be read.
 pub fn suspended_show(conn: &Connection, id: SuspendedId) -> Result<Option<SuspendedView>> {
-    first(conn, "SELECT * FROM suspended_tickets WHERE id = ?1", [id.0], view)
+    first(conn, "SELECT * FROM suspended_tickets WHERE id = ?1", [id.0], |row| view(conn, row))
 }
 
-fn view(row: &Row<'_>) -> Result<SuspendedView> {
-    let held = mail::suspended_columns(row)?;
+fn view(conn: &Connection, row: &Row<'_>) -> Result<SuspendedView> {
+    let held = mail::suspended_columns(conn, row)?;
     Ok(SuspendedView {
         id: held.id,
         journal: held.journal,

@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    address, execute, execute_one, first, json, message_hash, message_id, optional_address, time, to_json,
-    trace_column, word,
+    address, execute_one, first, json, message_hash, message_id, optional_address, time, to_json, trace, word,
 };
 use crate::domain::address::Mailbox;
 use crate::domain::fate::SuspensionCause;
@@ -15,41 +14,22 @@ use crate::domain::ids::{
 };
 use crate::domain::mail::MessageId;
 use crate::domain::plan::{Notification, NotificationContent, OutboxEntry, RecipientRole};
-use crate::domain::snapshot::{Direction, SuspendedTicket};
+use crate::domain::snapshot::SuspendedTicket;
 use crate::domain::ticket::Visibility;
 use crate::domain::time::Timestamp;
 
-/// A fact that is known already is not written twice.
+/// Of a mail that we send.
 pub fn insert_message_id(
     conn: &Connection,
     id: &MessageId,
     ticket: TicketId,
-    direction: Direction,
     visibility: Visibility,
 ) -> Result<()> {
-    execute(
+    execute_one(
         conn,
-        "INSERT INTO message_ids (hash, message_id, ticket, direction, visibility)
-         SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS (
-             SELECT 1 FROM message_ids WHERE hash = ?1 AND message_id = ?2 AND ticket = ?3
-                 AND direction = ?4 AND visibility = ?5)",
-        (message_hash(id), &id.0, ticket.0, direction_word(direction), visibility.word()),
-    )?;
-    Ok(())
-}
-
-#[must_use]
-pub fn direction_word(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Received => "received",
-        Direction::Sent => "sent",
-    }
-}
-
-pub(in crate::store) fn direction(row: &Row<'_>) -> Result<Direction> {
-    word(row, "direction", |word| {
-        [Direction::Received, Direction::Sent].into_iter().find(|value| direction_word(*value) == word)
-    })
+        "INSERT INTO message_ids (hash, message_id, ticket, visibility) VALUES (?1, ?2, ?3, ?4)",
+        (message_hash(id), &id.0, ticket.0, visibility.word()),
+    )
 }
 
 pub fn insert_suspended(conn: &Connection, held: &SuspendedTicket) -> Result<()> {
@@ -68,12 +48,12 @@ pub fn insert_suspended(conn: &Connection, held: &SuspendedTicket) -> Result<()>
             &held.subject,
             held.ticket.map(|id| id.0),
             held.created_at.0,
-            trace_column(&held.trace)?,
+            trace::column(conn, &held.trace)?,
         ),
     )
 }
 
-pub(in crate::store) fn suspended_columns(row: &Row<'_>) -> Result<SuspendedTicket> {
+pub(in crate::store) fn suspended_columns(conn: &Connection, row: &Row<'_>) -> Result<SuspendedTicket> {
     Ok(SuspendedTicket {
         id: SuspendedId(row.get("id")?),
         journal: JournalId(row.get("journal")?),
@@ -84,7 +64,7 @@ pub(in crate::store) fn suspended_columns(row: &Row<'_>) -> Result<SuspendedTick
         subject: row.get("subject")?,
         ticket: row.get::<_, Option<i64>>("ticket")?.map(TicketId),
         created_at: time(row, "created_at")?,
-        trace: json(row, "trace")?,
+        trace: trace::read(conn, row)?,
     })
 }
 

@@ -7,6 +7,7 @@
 pub mod mail;
 pub mod people;
 pub mod tickets;
+pub(in crate::store) mod trace;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, Params, Result, Row};
@@ -19,7 +20,6 @@ use crate::domain::fate::{DiscardReason, Fate, SuspensionCause};
 use crate::domain::ids::{CommentId, TicketId};
 use crate::domain::mail::MessageId;
 use crate::domain::time::Timestamp;
-use crate::domain::trace::Trace;
 
 /// The 64-bit hash a Message-ID is indexed by. Two ids may share it: compare the text too.
 #[must_use]
@@ -107,24 +107,16 @@ pub(in crate::store) fn time(row: &Row<'_>, column: &str) -> Result<Timestamp> {
 
 pub(in crate::store) fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T> {
     let text: String = row.get(column)?;
-    serde_json::from_str(&text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(
-            column_index(row, column),
-            Type::Text,
-            format!("column `{column}`: {error}").into(),
-        )
-    })
+    serde_json::from_str(&text).map_err(|error| unfit(column_index(row, column), column, &error))
+}
+
+/// A text column whose text is not what it should be.
+fn unfit(index: usize, column: &str, why: &dyn std::fmt::Display) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(index, Type::Text, format!("column `{column}`: {why}").into())
 }
 
 pub(in crate::store) fn to_json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
-}
-
-/// The column `trace`: each step is a list of its four words. With their names it would be most of what a mail leaves in the
-/// database besides its text. Steps that are objects, as they once were written, can be read too.
-pub(in crate::store) fn trace_column(trace: &Trace) -> Result<String> {
-    let steps = trace.steps.iter().map(|step| [&step.stage, &step.check, &step.answer, &step.because]);
-    to_json(&steps.collect::<Vec<_>>())
 }
 
 /// 64 unsigned bits as SQLite keeps them.

@@ -6,8 +6,7 @@ use rusqlite::{Connection, Result, Row};
 use serde_json::Value;
 
 use super::{
-    all, execute, execute_one, first, json, optional_address, optional_word, signed, time, to_json,
-    trace_column, word,
+    all, execute_one, first, json, optional_address, optional_word, signed, time, to_json, trace, word,
 };
 use crate::domain::event::{Audit, AuditEvent};
 use crate::domain::ids::{AuditId, CommentId, GroupId, JournalId, OrganizationId, Salt, TicketId, UserId};
@@ -133,17 +132,8 @@ pub fn insert_comment(conn: &Connection, comment: &Comment, now: Timestamp) -> R
     Ok(())
 }
 
-/// Once private, a comment that was public remembers it: it may not become public again. The mail it came by is no
-/// longer shown in threads.
+/// Once private, a comment that was public remembers it: it may not become public again.
 pub fn make_comment_private(conn: &Connection, comment: CommentId) -> Result<()> {
-    execute(
-        conn,
-        "UPDATE message_ids SET visibility = 'private'
-         WHERE direction = 'received' AND (ticket, message_id) = (
-             SELECT comments.ticket, journal.message_id FROM comments JOIN journal ON journal.id = comments.journal
-             WHERE comments.id = ?1)",
-        [comment.0],
-    )?;
     execute_one(
         conn,
         "UPDATE comments SET was_public = max(was_public, visibility = 'public'), visibility = 'private'
@@ -189,7 +179,7 @@ pub fn insert_private_print(conn: &Connection, ticket: TicketId, print: &Private
 
 pub fn audits(conn: &Connection, ticket: TicketId) -> Result<Vec<Audit>> {
     let sql = "SELECT * FROM audits WHERE ticket = ?1 ORDER BY id";
-    let found = all(conn, sql, [ticket.0], audit_columns)?;
+    let found = all(conn, sql, [ticket.0], |row| audit_columns(conn, row))?;
     found.into_iter().map(|audit| with_events(conn, audit)).collect()
 }
 
@@ -199,7 +189,9 @@ pub fn audit_of_comment(conn: &Connection, comment: CommentId) -> Result<Option<
                JOIN audits ON audits.ticket = comments.ticket
                JOIN events ON events.audit = audits.id AND events.type = 'comment_added'
                WHERE comments.id = ?1 AND events.event ->> '$.comment' = ?1";
-    first(conn, sql, [comment.0], audit_columns)?.map(|audit| with_events(conn, audit)).transpose()
+    first(conn, sql, [comment.0], |row| audit_columns(conn, row))?
+        .map(|audit| with_events(conn, audit))
+        .transpose()
 }
 
 pub fn insert_audit(conn: &Connection, audit: &Audit) -> Result<()> {
@@ -214,7 +206,7 @@ pub fn insert_audit(conn: &Connection, audit: &Audit) -> Result<()> {
             audit.via.word(),
             audit.journal.map(|id| id.0),
             audit.created_at.0,
-            trace_column(&audit.trace)?,
+            trace::column(conn, &audit.trace)?,
         ),
     )?;
     let sql = "INSERT INTO events (audit, position, type, event) VALUES (?1, ?2, ?3, ?4)";
@@ -370,7 +362,7 @@ fn private_print_columns(row: &Row<'_>) -> Result<PrivatePrint> {
 }
 
 /// Everything but the events, which have a table of their own.
-fn audit_columns(row: &Row<'_>) -> Result<Audit> {
+fn audit_columns(conn: &Connection, row: &Row<'_>) -> Result<Audit> {
     Ok(Audit {
         id: AuditId(row.get("id")?),
         ticket: TicketId(row.get("ticket")?),
@@ -379,7 +371,7 @@ fn audit_columns(row: &Row<'_>) -> Result<Audit> {
         journal: row.get::<_, Option<i64>>("journal")?.map(JournalId),
         created_at: time(row, "created_at")?,
         events: Vec::new(),
-        trace: json(row, "trace")?,
+        trace: trace::read(conn, row)?,
     })
 }
 
