@@ -140,9 +140,10 @@ fn report_type(fields: &Fields) -> Option<String> {
 /// Many servers still bounce in plain text: a mailer daemon wrote it, or a postmaster (or nobody: the null
 /// reverse-path) with a subject that says so.
 fn is_plain_bounce(fields: &Fields, subject: &str) -> bool {
+    // Without Unicode's cases: else no search for a literal can go ahead of these, and they are asked of each mail.
     static DAEMON: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"(?i)\bmailer-daemon\b|mail deliver(y|er) (sub)?system").ok());
-    static POSTMASTER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?i)\bpost_?master@").ok());
+        LazyLock::new(|| Regex::new(r"(?i-u)\bmailer-daemon\b|mail deliver(y|er) (sub)?system").ok());
+    static POSTMASTER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?i-u)\bpost_?master@").ok());
     static RETURNED: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(&format!(r"(?i)^\W*({})", RETURNED_SUBJECTS.join("|"))).ok());
     let holds = |regex: &LazyLock<Option<Regex>>, text: &str| {

@@ -284,7 +284,7 @@ impl<M> Scheduler<M> {
                 let found = tickets()?;
                 state = self.lock();
                 if !state.may_be_tied(row) && state.earlier_than(row).eq(before) {
-                    ties.tickets.extend(found);
+                    ties.add_tickets(found);
                     break;
                 }
             }

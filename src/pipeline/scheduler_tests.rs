@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use std::convert::Infallible;
 
-use crate::domain::address::Address;
-use crate::domain::mail::MessageId;
+use crate::domain::address::{Address, Mailbox};
+use crate::domain::mail::{InboundMessage, MessageId};
 
 /// Accepted, and looked at, at once.
 const AT: (Timestamp, Timestamp) = (Timestamp(0), Timestamp(0));
@@ -14,13 +14,21 @@ const SEATS: usize = 8;
 const LATEST: Timestamp = Timestamp(GRACE);
 
 fn ties(author: &str, mentioned: &[&str], thread: &[&str]) -> Ties {
-    let address = |text: &str| Address::parse(&format!("{text}@x.example")).unwrap();
-    Ties {
-        authors: [address(author)].into(),
-        mentioned: mentioned.iter().map(|text| address(text)).collect(),
-        thread: thread.iter().map(|id| MessageId((*id).to_owned())).collect(),
-        tickets: BTreeSet::new(),
-    }
+    let mailbox = |text: &str| {
+        let address = Address::parse(&format!("{text}@x.example")).unwrap();
+        Mailbox { name: None, address }
+    };
+    Ties::of(&InboundMessage {
+        from: vec![mailbox(author)],
+        to: mentioned.iter().map(|text| mailbox(text)).collect(),
+        references: thread.iter().map(|id| MessageId((*id).to_owned())).collect(),
+        ..InboundMessage::default()
+    })
+}
+
+fn with_ticket_7(mut ties: Ties) -> Ties {
+    ties.add_tickets([TicketId(7)].into());
+    ties
 }
 
 fn none() -> Result<BTreeSet<TicketId>, Infallible> {
@@ -92,8 +100,7 @@ fn waits(told: &mpsc::Receiver<Turn>) -> bool {
 
 #[test]
 fn mails_tie_each_other_by_people_ticket_and_message_id() {
-    let first = Ties { tickets: [TicketId(7)].into(), ..ties("a", &["c"], &["1", "0"]) };
-    let about_7 = |ties: Ties| Ties { tickets: [TicketId(7)].into(), ..ties };
+    let first = with_ticket_7(ties("a", &["c"], &["1", "0"]));
     let tied = |ties: Ties| ties.shares_people_with(&first) || ties.shares_conversation_with(&first);
     assert!(tied(ties("a", &[], &["2"])), "same author");
     assert!(tied(ties("c", &[], &["2"])), "a person whom it mentions");
@@ -101,7 +108,7 @@ fn mails_tie_each_other_by_people_ticket_and_message_id() {
     assert!(tied(ties("b", &[], &["2", "1"])), "answers it");
     assert!(tied(ties("b", &[], &["1"])), "carries its Message-ID");
     assert!(tied(ties("b", &[], &["2", "0"])), "answers the same mail");
-    assert!(tied(about_7(ties("b", &[], &["2"]))), "same ticket");
+    assert!(tied(with_ticket_7(ties("b", &[], &["2"]))), "same ticket");
     assert!(!tied(ties("b", &["c"], &["2", "9"])), "both mention somebody, as both mention us");
 }
 
@@ -133,7 +140,7 @@ fn an_earlier_mail_that_comes_back_into_work_while_the_store_is_asked_is_not_ove
 
 #[test]
 fn a_mail_that_answers_an_undecided_one_is_about_its_ticket() {
-    let about_7 = Ties { tickets: [TicketId(7)].into(), ..ties("a", &[], &["1"]) };
+    let about_7 = with_ticket_7(ties("a", &[], &["1"]));
     let scheduler = in_work(3, &[about_7]);
     let answer = ask(&scheduler, 2, ties("b", &[], &["2", "1"]), none);
     let by_token = ask(&scheduler, 3, ties("c", &[], &["3"]), seven);
@@ -187,7 +194,7 @@ fn a_mail_that_refers_to_a_failed_one_is_parked_and_holds_up_only_what_is_tied_t
 
 #[test]
 fn a_failed_mail_that_was_mended_lets_the_others_go_at_once() {
-    let about_7 = Ties { tickets: [TicketId(7)].into(), ..Ties::default() };
+    let about_7 = with_ticket_7(Ties::default());
     let scheduler = in_work(2, &[]);
     scheduler.fail(JournalId(1), about_7);
     let parked = Some(Turn::Parked(LATEST));

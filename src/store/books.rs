@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use rusqlite::{Connection, Row, Transaction};
+use rusqlite::{Connection, Row};
 use serde::Serialize;
 
 use super::{Store, StoreError};
@@ -189,7 +189,7 @@ impl Books {
     }
 }
 
-fn count(tx: &Transaction<'_>) -> rusqlite::Result<Books> {
+fn count(tx: &Connection) -> rusqlite::Result<Books> {
     let accepted = tx.query_row("SELECT COUNT(*) FROM journal", [], |row| number(row, 0))?;
     let mut books = Books { accepted, ..Books::default() };
     let states = "SELECT state, COUNT(*) FROM journal WHERE state <> 'discarded' GROUP BY state";

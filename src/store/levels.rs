@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, OptionalExtension};
 use tokio::time::{sleep, timeout};
 
 use super::{Priority, Store, StoreError, WriteError, open};
@@ -137,7 +137,7 @@ const UNSENT: &str =
     "SELECT SUM(state = 'unrendered'), SUM(state = 'held'), SUM(state = 'dead'), SUM(state = 'cancelled') FROM outbox
                       WHERE state IN ('unrendered', 'held', 'dead', 'cancelled')";
 
-fn count(tx: &Transaction<'_>, tally: &mut Tally) -> rusqlite::Result<Levels> {
+fn count(tx: &Connection, tally: &mut Tally) -> rusqlite::Result<Levels> {
     let complete = tally.step(tx)? < STEP;
     let mut levels = Levels::default();
     for (state, sql) in STATES {

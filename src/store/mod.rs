@@ -60,8 +60,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use rusqlite::Transaction;
 use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, Transaction};
 
 use self::blobs::Blobs;
 use self::checkpoint::{Checkpointer, WalKeeper, WalPages};
@@ -238,7 +238,7 @@ impl Store {
     /// Runs `question` in one short read transaction: all it sees is of one instant.
     pub fn read<T, E: From<rusqlite::Error>>(
         &self,
-        question: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+        question: impl FnOnce(&Connection) -> Result<T, E>,
     ) -> Result<T, E> {
         self.0.readers.read(question)
     }

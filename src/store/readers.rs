@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 
 use super::{lock, open};
 
@@ -54,7 +54,7 @@ impl Readers {
     /// connections could be waiting for one another.
     pub(super) fn read<T, E: From<rusqlite::Error>>(
         &self,
-        question: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+        question: impl FnOnce(&Connection) -> Result<T, E>,
     ) -> Result<T, E> {
         let place = self.take_place();
         let reader = match place.idle() {
@@ -62,13 +62,11 @@ impl Readers {
             None => self.connect()?,
         };
         reader.ended.store(false, Ordering::Relaxed);
-        let answer = Transaction::new_unchecked(&reader.conn, TransactionBehavior::Deferred)
-            .map_err(E::from)
-            .and_then(
-                // The transaction is dropped here, and with it what it holds of the WAL.
-                |tx| question(&tx),
-            );
-        lock(&self.pool).idle.push(reader);
+        let answer = OneInstant::of(&reader.conn).map_err(E::from).and_then(|instant| question(instant.0));
+        // What is still in a transaction holds on to the WAL: it is closed instead.
+        if reader.conn.is_autocommit() {
+            lock(&self.pool).idle.push(reader);
+        }
         answer
     }
 
@@ -113,6 +111,23 @@ impl Readers {
         flags.retain(|flag| flag.strong_count() > 0);
         flags.push(Arc::downgrade(&ended));
         Ok(Reader { conn, ended })
+    }
+}
+
+/// A read transaction. rusqlite's own would have its two statements parsed for each read.
+struct OneInstant<'a>(&'a Connection);
+
+impl<'a> OneInstant<'a> {
+    fn of(conn: &'a Connection) -> rusqlite::Result<Self> {
+        conn.prepare_cached("BEGIN")?.execute([])?;
+        Ok(Self(conn))
+    }
+}
+
+impl Drop for OneInstant<'_> {
+    /// Lets go of the WAL, even if the question panics.
+    fn drop(&mut self) {
+        let _ = self.0.prepare_cached("ROLLBACK").and_then(|mut rollback| rollback.execute([]));
     }
 }
 

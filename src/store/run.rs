@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 
 use super::commit::{self, Conflict};
 use super::queue::heard;
@@ -207,7 +207,7 @@ impl Store {
     }
 
     /// Agents, groups and organizations: read again only when their version has changed.
-    fn directory(&self, tx: &Transaction<'_>) -> rusqlite::Result<Arc<Directory>> {
+    fn directory(&self, tx: &Connection) -> rusqlite::Result<Arc<Directory>> {
         let version = snapshot::directory_version(tx)?;
         let mut known = self.0.directory.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(directory) = known.as_ref().filter(|directory| directory.version == version) {

@@ -251,7 +251,7 @@ impl Thread {
             return Ok(false);
         }
         let covered = self.sequences.cover(&tx, &self.covered)?;
-        if let Err(error) = tx.execute_batch("COMMIT") {
+        if let Err(error) = group::execute(&tx, "COMMIT") {
             // A full disk stops the write of the commit record itself, and a transaction that still stands was not
             // committed: neither leaves a doubt. Anything else (an fsync, a write error) does.
             return Err(match is_full(&error) || !tx.is_autocommit() {

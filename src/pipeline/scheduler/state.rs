@@ -159,8 +159,7 @@ impl<M> State<M> {
         let mut waits_for = Vec::new();
         for (earlier, Known { ties: its, .. }) in self.known.range(..row) {
             if ties.shares_conversation_with(its) {
-                ties.thread.extend(its.thread.iter().cloned());
-                ties.tickets.extend(&its.tickets);
+                ties.join(its);
                 waits_for.push(*earlier);
             } else if ties.shares_people_with(its) {
                 waits_for.push(*earlier);

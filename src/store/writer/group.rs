@@ -191,7 +191,7 @@ fn still_open(tx: &Transaction<'_>) -> Result<(), StoreError> {
     }
 }
 
-fn execute(tx: &Transaction<'_>, sql: &str) -> rusqlite::Result<()> {
+pub(super) fn execute(tx: &Transaction<'_>, sql: &str) -> rusqlite::Result<()> {
     tx.prepare_cached(sql)?.execute([]).map(drop)
 }
 
