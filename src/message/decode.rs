@@ -1,5 +1,7 @@
 //! Bytes to bytes (transfer encodings, RFC 2045 §6) and bytes to characters, forgiving what real mail gets wrong.
 
+use std::borrow::Cow;
+
 use data_encoding::HEXLOWER_PERMISSIVE;
 use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::charsets::map::charset_decoder;
@@ -38,19 +40,19 @@ pub(super) fn text(bytes: &[u8], charset: Option<&str>, defects: &mut Defects) -
     if decoder.is_none() && !unlabelled {
         defects.insert(Defect::UnknownCharset);
     }
-    tidy(&decoder.map_or_else(|| guess(bytes), |decode| decode(bytes)))
+    tidy(&decoder.map_or_else(|| guess(bytes), |decode| decode(bytes).into()))
 }
 
 /// UTF-8 if it is (or was meant to be), else windows-1252, of which Latin-1 is a part.
-pub(super) fn guess(bytes: &[u8]) -> String {
+pub(super) fn guess(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
-        return text.to_owned();
+        return text.into();
     }
     // One good multi-byte sequence says UTF-8 with damage; Latin-1 text practically never forms one.
     let damaged_utf8 = bytes.utf8_chunks().any(|chunk| !chunk.valid().is_ascii());
     match charset_decoder(b"windows-1252") {
-        Some(decode) if !damaged_utf8 => decode(bytes),
-        _ => String::from_utf8_lossy(bytes).into_owned(),
+        Some(decode) if !damaged_utf8 => decode(bytes).into(),
+        _ => String::from_utf8_lossy(bytes),
     }
 }
 

@@ -153,11 +153,10 @@ fn authentication_results(fields: &Fields) -> Vec<AuthenticationResultsField> {
 pub(super) fn prepared(value: &[u8]) -> String {
     static ENCODED_WORD: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"=\?([^?\s]{1,40})\?([bBqQ])\?([^?\n]*)\?=").ok());
-    let mut text = decode::guess(value);
-    text.push('\n');
+    let text = decode::guess(value) + "\n";
     match ENCODED_WORD.as_ref() {
         Some(word) if text.contains("=?") => join_adjacent(&text, word),
-        _ => text,
+        _ => text.into_owned(),
     }
 }
 
