@@ -179,7 +179,8 @@ fn configure(conn: &Connection, durability: Durability) -> Result<(), OpenError>
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     // What a job may have to undo is kept in memory, not in a file.
     conn.pragma_update(None, "temp_store", "MEMORY")?;
-    // Negative: KiB. The writer alone gets a cache worth the name.
+    // Negative: KiB. The writer alone gets a cache worth the name. A larger one costs more than it saves, with a million comments
+    // too: SQLite walks all of it after each commit in which a tree grew a page.
     conn.pragma_update(None, "cache_size", -4_000)?;
     keep_statements(conn)?;
     Ok(())
