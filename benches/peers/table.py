@@ -75,7 +75,7 @@ for number, what, figure, relation, must, aim in targets:
         continue
     good = (lambda bound: figure >= bound) if relation == ">=" else (lambda bound: figure <= bound)
     verdict = "aim" if good(aim) and good(must) else "must" if good(must) else "missed"
-    digits = 4 if figure < 0.01 else 3 if figure < 10 else 1
+    digits = 5 if figure < 0.01 else 3 if figure < 10 else 1
     print(f"| {number} | {what} | {figure:.{digits}f} | {relation} {must:.3g} | {relation} {aim:.3g} | {verdict} |")
 
 print("\n| load | server | size | sessions | through/s | accepted/s | p50 ms | p99 ms | CPU s/1000 | flushes/mail | PSS MB |")

@@ -66,6 +66,7 @@ fn the_first_schema_is_brought_up_to_date_with_all_that_is_in_it() {
         INSERT INTO tickets (id, version, salt, subject, status, requester, submitter, via, comments,
             public_comments, created_at, updated_at) VALUES (1, 1, x'00', 's', 'new', 1, 1, 'mail', 0, 0, 0, 0);
         INSERT INTO audits VALUES (1, 1, '{}', 'mail', NULL, 0, '{}');
+        INSERT INTO message_ids VALUES (5, '<ours>', 1, 'sent', 'private'), (6, '<theirs>', 1, 'received', 'public');
         INSERT INTO notifications VALUES (1, 1, 1, 'r', '{}', 's', 't', 'h', NULL, 'public', '[]', 0, 0);
         INSERT INTO outbox VALUES (7, 1, 1, 1, 'r', 'rk', 'cc', 'm', '{}', 't', 'p', 'sent', 'd', 1, 0, 2, 3, 4, 5);",
     );
@@ -75,6 +76,8 @@ fn the_first_schema_is_brought_up_to_date_with_all_that_is_in_it() {
     assert_eq!(row, "7rksentd35");
     conn.execute("UPDATE outbox SET state = 'held'", []).unwrap();
     assert!(conn.execute("UPDATE outbox SET ticket = 9", []).is_err(), "references are still checked");
+    let ids = "SELECT group_concat(hash || message_id || ticket || visibility) FROM message_ids";
+    assert_eq!(conn.query_row(ids, [], |row| row.get::<_, String>(0)).unwrap(), "5<ours>1private");
     let spooled = "SELECT COUNT(*) FROM spooled";
     assert_eq!(conn.query_row(spooled, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
 }

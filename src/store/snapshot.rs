@@ -21,7 +21,7 @@ use crate::domain::time::DAY;
 pub const DUPLICATE_WINDOW: i64 = 30 * DAY;
 
 const NEWEST_COMMENTS: u32 = 100;
-const NEWEST_THREAD_IDS: u32 = 20;
+const NEWEST_THREAD_IDS: usize = 20;
 const MERGE_HOPS: usize = 10;
 /// Octets of comment text in one snapshot. Beyond it comments are left out, the oldest first: what a decision does not see
 /// of public comments can only make it more private.
@@ -151,13 +151,19 @@ fn load_merge_chain(
     Ok(())
 }
 
-/// The Message-IDs of the mails that became the newest public comments of a ticket, oldest first. A customer must not learn of
+/// The Message-IDs of the mails that became the newest public comments of a ticket, oldest first, each once. A customer must not learn of
 /// a private mail, nor anybody the ids of mails that we sent to others.
 fn thread(conn: &Connection, ticket: TicketId) -> Result<Vec<MessageId>> {
-    let sql = "SELECT message_id FROM comments JOIN journal ON journal.id = comments.journal
-               WHERE comments.ticket = ?1 AND visibility = 'public' AND message_id IS NOT NULL
-               ORDER BY comments.id DESC LIMIT ?2";
-    let mut ids = all(conn, sql, (ticket.0, NEWEST_THREAD_IDS), |row| message_id(row, "message_id"))?;
+    let sql = "SELECT message_id
+               FROM (SELECT id, journal, visibility FROM comments WHERE ticket = ?1 ORDER BY id DESC LIMIT ?2) AS newest
+               JOIN journal ON journal.id = newest.journal
+               WHERE newest.visibility = 'public' AND message_id IS NOT NULL ORDER BY newest.id DESC";
+    let mut ids: Vec<MessageId> = Vec::new();
+    for id in all(conn, sql, (ticket.0, NEWEST_COMMENTS), |row| message_id(row, "message_id"))? {
+        if ids.len() < NEWEST_THREAD_IDS && !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
     ids.reverse();
     Ok(ids)
 }
@@ -170,7 +176,8 @@ fn people_of(file: &TicketFile) -> BTreeSet<UserId> {
 }
 
 /// A Message-ID may be known of several tickets, since anybody can send any Message-ID. A mail of ours wins over
-/// one received, and the older over the newer, so that nobody takes over a conversation by repeating its ids.
+/// one received, and the one known longer over the newer, so that nobody takes over a conversation by repeating its ids: not by
+/// a mail either that was accepted before and let in by a person after.
 /// If any mail of ours about that ticket with this id showed a private comment, the id counts as private.
 fn known_message(conn: &Connection, id: &MessageId) -> Result<Option<KnownMessage>> {
     let key = (rows::message_hash(id), &id.0);
@@ -184,7 +191,7 @@ fn known_message(conn: &Connection, id: &MessageId) -> Result<Option<KnownMessag
         return Ok(Some(KnownMessage { ticket, sent: Some(visibility) }));
     }
     let sql = "SELECT ticket FROM journal WHERE message_hash = ?1 AND message_id = ?2 AND state = 'done'
-               ORDER BY id LIMIT 1";
+               ORDER BY decided_at, id LIMIT 1";
     first(conn, sql, key, |row| Ok(KnownMessage { ticket: TicketId(row.get(0)?), sent: None }))
 }
 

@@ -141,6 +141,12 @@ fn a_thread_is_the_newest_twenty_ids_of_public_mails_received_oldest_first() {
     let found = look(&conn, &tickets([TICKET.0]));
     let newest: Vec<MessageId> = texts[10..].iter().map(|text| id(text)).collect();
     assert_eq!(found.tickets[&TICKET].thread, newest);
+
+    receive(&conn, 33, "29@example.net", TICKET, Some(Visibility::Public));
+    assert_eq!(look(&conn, &tickets([TICKET.0])).tickets[&TICKET].thread, newest, "each once");
+    write(&conn, vec![Write::MakeCommentPrivate(CommentId(1029))]);
+    let newest: Vec<MessageId> = texts[9..28].iter().chain(&texts[29..]).map(|text| id(text)).collect();
+    assert_eq!(look(&conn, &tickets([TICKET.0])).tickets[&TICKET].thread, newest, "hidden since");
 }
 
 #[test]
@@ -173,6 +179,14 @@ fn nobody_takes_over_a_conversation_by_repeating_its_message_ids() {
     receive(&conn, 1, "a@example.net", TICKET, Some(Visibility::Public));
     receive(&conn, 2, "a@example.net", other, Some(Visibility::Public));
     assert_eq!(known(&conn, "a@example.net"), Some(KnownMessage { ticket: TICKET, sent: None }));
+
+    accept(&conn, JournalId(4), NOW);
+    receive(&conn, 5, "c@example.net", TICKET, Some(Visibility::Public));
+    let let_in_late = MailRecord { message_id: Some(id("c@example.net")), ..record(JournalId(4)) };
+    let fate = Fate::Done { ticket: other, comment: None };
+    let settled = Write::SettleJournal { journal: JournalId(4), record: Some(let_in_late), fate };
+    write_at(&conn, vec![settled], NOW.plus(DAY));
+    assert_eq!(known(&conn, "c@example.net"), Some(KnownMessage { ticket: TICKET, sent: None }));
 
     receive(&conn, 3, "b@desk.example", other, Some(Visibility::Public));
     write(&conn, vec![sent("b@desk.example", TICKET, Visibility::Public)]);

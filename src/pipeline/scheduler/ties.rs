@@ -93,13 +93,11 @@ impl Marks {
         *self = Self::sorted(hashes);
     }
 
-    /// Whether something is in both.
+    /// Whether something is in both. A list of recipients is as long as a stranger likes, the other side nearly always short.
     fn meets(&self, other: &Self) -> bool {
-        let mut others = other.hashes.iter().peekable();
-        self.hashes.iter().any(|hash| {
-            while others.next_if(|other| *other < hash).is_some() {}
-            others.peek() == Some(&hash)
-        })
+        let (short, long) =
+            if self.hashes.len() <= other.hashes.len() { (self, other) } else { (other, self) };
+        short.hashes.iter().any(|hash| long.hashes.binary_search(hash).is_ok())
     }
 }
 

@@ -75,6 +75,7 @@ fn view(row: &Row<'_>) -> Result<JournalView> {
 /// If the database cannot be read.
 pub fn event_names(conn: &Connection, id: JournalId) -> Result<Vec<String>> {
     let sql = "SELECT e.type FROM audits a JOIN events e ON e.audit = a.id
-               WHERE a.journal = ?1 ORDER BY a.id, e.position";
+               WHERE a.journal = ?1 AND a.ticket = (SELECT ticket FROM journal WHERE id = ?1)
+               ORDER BY a.id, e.position";
     all(conn, sql, [id.0], |row| row.get(0))
 }
