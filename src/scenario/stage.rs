@@ -208,14 +208,7 @@ impl Stage<'_> {
     /// Accepts a mail of which no more is known than its Message-ID.
     fn earlier_mail(&self, message_id: &str) -> Result<MailRecord, ScenarioError> {
         let raw = format!("Message-ID: <{message_id}>\r\n\r\n").into_bytes();
-        let envelope = Envelope {
-            entrance: Entrance { name: "scenario".to_owned(), trust: TrustSource::None },
-            client: None,
-            helo: None,
-            reverse_path: None,
-            recipients: Vec::new(),
-            accepted_at: self.pipeline.clock.now(),
-        };
+        let envelope = self.arrival(TrustSource::None, None, Vec::new());
         let digest = crate::message::parse(&raw).content_digest;
         Ok(MailRecord {
             journal: self.pipeline.store.accept_blocking(&envelope, raw).map_err(stage)?,
@@ -341,17 +334,25 @@ impl Stage<'_> {
             None => crate::message::parse(raw).from.first().map(|from| from.address.clone()),
         };
         let trust = setup.trust.as_deref().unwrap_or("none");
-        Ok(Envelope {
-            entrance: Entrance {
-                name: "scenario".to_owned(),
-                trust: TrustSource::from_word(trust).map_err(ScenarioError::Stage)?,
-            },
+        let trust = TrustSource::from_word(trust).map_err(ScenarioError::Stage)?;
+        Ok(self.arrival(trust, reverse_path, recipients))
+    }
+
+    /// A mail that comes in now.
+    fn arrival(
+        &self,
+        trust: TrustSource,
+        reverse_path: Option<Address>,
+        recipients: Vec<Address>,
+    ) -> Envelope {
+        Envelope {
+            entrance: Entrance { name: "scenario".to_owned(), trust },
             client: Some(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
             helo: None,
             reverse_path,
             recipients,
             accepted_at: self.pipeline.clock.now(),
-        })
+        }
     }
 }
 

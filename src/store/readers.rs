@@ -152,3 +152,28 @@ impl Drop for LongRead<'_> {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_is_ended_as_it_lets_go_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Connection::open(dir.path().join(open::DATABASE)).unwrap();
+        database.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (n)").unwrap();
+        let readers = Readers::new(dir.path());
+        // The flag is looked at every so many steps: often enough it is then that the transaction is to end.
+        for number in 0..10 * STEPS {
+            let count = readers.read(|db| {
+                let count = db.query_row("SELECT COUNT(*) FROM t", [], |row| row.get::<_, i64>(0));
+                readers.end_all();
+                count
+            });
+            assert_eq!(count, Ok(0), "read {number}");
+        }
+        database.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+        let busy: i64 = database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+        assert_eq!(busy, 0, "somebody still reads");
+    }
+}

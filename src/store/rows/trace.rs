@@ -35,10 +35,10 @@ enum StoredItem {
 pub(in crate::store) fn column(conn: &Connection, trace: &Trace) -> Result<String> {
     let mut items = Vec::new();
     for run in trace.steps.chunk_by(|one, next| is_of_the_program(one) && is_of_the_program(next)) {
-        let words = run.iter().map(words);
+        let steps: Vec<_> = run.iter().map(words).collect();
         match run.iter().all(is_of_the_program) {
-            true => items.push(Item::Run(run_id(conn, &words.collect::<Vec<_>>())?)),
-            false => items.extend(words.map(Item::Step)),
+            true => items.push(Item::Run(run_id(conn, &steps)?)),
+            false => items.extend(steps.into_iter().map(Item::Step)),
         }
     }
     to_json(&items)
@@ -50,7 +50,7 @@ pub(in crate::store) fn read(conn: &Connection, row: &Row<'_>) -> Result<Trace> 
     for item in json::<Vec<StoredItem>>(row, COLUMN)? {
         match item {
             StoredItem::Step(step) => steps.push(step),
-            StoredItem::Run(id) => steps.extend(run(conn, id)?),
+            StoredItem::Run(id) => steps.extend(steps_of_run(conn, id)?),
         }
     }
     Ok(Trace { steps })
@@ -78,7 +78,7 @@ fn run_id(conn: &Connection, steps: &[[&str; 4]]) -> Result<i64> {
 }
 
 /// An error if there is no such run: a trace is never shown in part.
-fn run(conn: &Connection, id: i64) -> Result<Vec<Step>> {
+fn steps_of_run(conn: &Connection, id: i64) -> Result<Vec<Step>> {
     let steps = first(conn, "SELECT steps FROM trace_runs WHERE id = ?1", [id], |row| json(row, "steps"))?;
     steps.ok_or_else(|| unfit(0, COLUMN, &format_args!("there is no run `{id}`")))
 }
