@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
-use super::rows::{self, all, first, message_id, people, tickets, word};
+use super::rows::{self, all, message_id, people, tickets, word};
 use crate::domain::ids::{JournalId, Salt, TicketId, UserId};
 use crate::domain::mail::MessageId;
 use crate::domain::snapshot::{
@@ -190,9 +190,15 @@ fn known_message(conn: &Connection, id: &MessageId) -> Result<Option<KnownMessag
         let visibility = if showed_private { Visibility::Private } else { Visibility::Public };
         return Ok(Some(KnownMessage { ticket, sent: Some(visibility) }));
     }
-    let sql = "SELECT ticket FROM journal WHERE message_hash = ?1 AND message_id = ?2 AND state = 'done'
-               ORDER BY decided_at, id LIMIT 1";
-    first(conn, sql, key, |row| Ok(KnownMessage { ticket: TicketId(row.get(0)?), sent: None }))
+    // The first is looked for here: to put them in order SQLite would make a table, which costs more than the whole question.
+    let sql = "SELECT decided_at, id, ticket FROM journal
+               WHERE message_hash = ?1 AND message_id = ?2 AND state = 'done'";
+    let mut select = conn.prepare_cached(sql)?;
+    let found = select.query_map(key, |row| {
+        Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?, row.get(2).map(TicketId)?))
+    })?;
+    let longest_known = found.reduce(|one, other| Ok(one?.min(other?))).transpose()?;
+    Ok(longest_known.map(|(.., ticket)| KnownMessage { ticket, sent: None }))
 }
 
 /// Mails that were accepted after this one count too: if such a copy was decided first, this one is the second

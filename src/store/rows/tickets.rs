@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, Result, Row};
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::{
     all, execute_one, first, json, optional_address, optional_word, signed, time, to_json, trace, word,
 };
-use crate::domain::event::{Audit, AuditEvent};
+use crate::domain::event::Audit;
 use crate::domain::ids::{AuditId, CommentId, GroupId, JournalId, OrganizationId, Salt, TicketId, UserId};
 use crate::domain::snapshot::{PrivatePrint, WholePrint};
 use crate::domain::ticket::{
@@ -211,7 +211,8 @@ pub fn insert_audit(conn: &Connection, audit: &Audit) -> Result<()> {
     )?;
     let sql = "INSERT INTO events (audit, position, type, event) VALUES (?1, ?2, ?3, ?4)";
     for (position, event) in (0_i64..).zip(&audit.events) {
-        execute_one(conn, sql, (audit.id.0, position, event_type(event)?, to_json(event)?))?;
+        let event = to_json(event)?;
+        execute_one(conn, sql, (audit.id.0, position, event_type(&event)?, &event))?;
     }
     Ok(())
 }
@@ -381,8 +382,13 @@ fn with_events(conn: &Connection, audit: Audit) -> Result<Audit> {
 }
 
 /// The event's public name, as its JSON says it.
-fn event_type(event: &AuditEvent) -> Result<String> {
-    let value = serde_json::to_value(&event.event)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-    Ok(value.get("type").and_then(Value::as_str).unwrap_or_default().to_owned())
+fn event_type(event: &str) -> Result<&str> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(rename = "type")]
+        name: &'a str,
+    }
+    serde_json::from_str(event)
+        .map(|Named { name }| name)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
