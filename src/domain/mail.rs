@@ -187,7 +187,7 @@ pub enum Defect {
     NoDate,
     NoMessageId,
     HeadersTooLong,
-    TooManyNestedMessages,
+    TooManyLevels,
     TooManyParts,
     MissingCloseBoundary,
     UnknownCharset,

@@ -33,19 +33,17 @@ pub(super) fn read(parts: &mut Vec<Part>, defects: &mut Defects) -> Content {
             continue;
         }
         let text = decode::text(&part.content, part.charset.as_deref(), defects);
-        let in_text =
-            part.shown.as_text || part.unclosed && (part.kind == Kind::PlainText || pieces.is_empty());
         match part.kind {
             Kind::Html => {
                 // Hundreds of parts, each just within the limits of one, would hold up every decider.
                 let html = cut(text, html_left, defects);
                 html_left -= html.len();
-                if in_text {
+                if part.shown.as_text {
                     pieces.push(converted(&html, html_parts.len(), defects));
                 }
                 html_parts.push(html);
             }
-            _ if !in_text => {}
+            _ if !part.shown.as_text => {}
             _ if part.flowed => pieces.push(unflow(&text, part.delsp)),
             _ => pieces.push(text),
         }
@@ -68,14 +66,9 @@ fn converted(html: &str, place: usize, defects: &mut Defects) -> String {
 
 /// A text part with a file name is a file, unless it is where the text should be.
 fn is_body(part: &Part, first: bool) -> bool {
-    if part.kind == Kind::Other {
-        return false;
-    }
     let named = part.name.is_some() || part.disposition.as_deref() == Some("attachment");
-    if part.shown.as_text || part.shown.as_html {
-        return first || !named;
-    }
-    part.unclosed && !named
+    let shown = part.shown.as_text || part.shown.as_html;
+    part.kind != Kind::Other && shown && (first || !named)
 }
 
 fn joined(pieces: &[String]) -> String {

@@ -8,14 +8,15 @@
 //!
 //! **Invariant:** [`parse`] never fails and never panics; what could not be understood is in `defects`.
 //! **Invariant:** the result depends on the bytes alone: no clock, no IO, no randomness.
-//! **Invariant:** time and memory are bounded by the size of the input: see the limits in `guard` and `html`.
+//! **Invariant:** time and memory are bounded by the size of the input: see the limits in `guard`, `parts` and `html`.
 //!
 //! | file | question |
 //! |---|---|
-//! | `guard` | is this safe to give to the parser, and where do headers end |
+//! | `guard` | where do headers end, and what if reading panics |
 //! | `fields` | which header fields stand in a block |
 //! | `headers` | who wrote to whom, when, in answer to what |
-//! | `parts` | which MIME parts are there |
+//! | `multipart` | where does a multipart divide |
+//! | `parts` | which MIME parts are there, and who is shown them |
 //! | `decode` | which bytes and which characters does a part hold |
 //! | `body` | which parts are the text |
 //! | `html` | what does the HTML say as plain text |
@@ -35,6 +36,7 @@ mod guard;
 mod headers;
 mod html;
 mod marks;
+mod multipart;
 mod parts;
 mod quoting;
 

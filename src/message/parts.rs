@@ -1,20 +1,22 @@
-//! The MIME parts of a message (RFC 2046). mail-parser finds them; their bytes are decoded here.
+//! The MIME parts of a message (RFC 2046), and which of them a reader is shown (RFC 8621 §4.1.4).
 //!
-//! mail-parser is told to overlook Content-Transfer-Encoding: it would parse base64-encoded messages inside the
-//! message three levels deep, with no limit to what nests inside, and it gives up on damaged base64.
-
-use std::collections::VecDeque;
+//! Messages inside the message are one part each, with their raw bytes: nothing in them is looked at.
 
 use mail_parser::parsers::MessageStream;
-use mail_parser::{ContentType, HeaderName, HeaderValue, Message, MessageParser, PartType};
+use mail_parser::{ContentType, HeaderValue};
 
 use super::fields::Fields;
 use super::guard::{self, Source};
+use super::multipart::{Piece, Pieces};
 use super::{Defects, decode, headers};
 use crate::domain::mail::Defect;
 
 /// Parts beyond this are left out.
 const MAX_PARTS: usize = 1000;
+/// Multiparts inside one another; what is deeper is a file. Postfix has the same limit.
+const MAX_LEVELS: usize = 100;
+/// The longest field that says what a part is: mail-parser takes quadratic time for its parameters.
+const MAX_MIME_FIELD: usize = 8 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -32,7 +34,7 @@ pub(super) struct Shown {
     pub(super) as_html: bool,
 }
 
-/// A part that has no parts.
+/// A part that is no multipart.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) kind: Kind,
@@ -49,86 +51,174 @@ pub(super) struct Part {
     pub(super) disposition: Option<String>,
     pub(super) content: Vec<u8>,
     pub(super) shown: Shown,
-    /// Its multipart ended without a close delimiter: mail-parser takes such text for an attachment.
-    pub(super) unclosed: bool,
 }
 
-/// The parts of the main message in their order; messages inside it are one part each, with their raw bytes.
+/// The parts of the message in their order, but for the multiparts themselves.
 pub(super) fn split(source: &Source, defects: &mut Defects) -> Vec<Part> {
     if !source.has_headers() {
         return vec![headerless(source.body())];
     }
-    if source.opaque {
-        return vec![opaque(source)];
-    }
-    let parts = guard::catch(defects, |defects| Some(parse(&source.raw, defects)));
-    parts.unwrap_or_else(|| vec![opaque(source)])
+    let parts = guard::catch(defects, |defects| {
+        let mut reader = Reader { parts: Vec::new(), defects };
+        let whole =
+            Place { within: Within::Nothing, level: 0, first: true, closed: true, in_alternative: false };
+        reader.read(&source.fields, source.body(), whole, &mut Shown { as_text: true, as_html: true });
+        Some(reader.parts)
+    });
+    parts.unwrap_or_else(|| vec![Part::opaque(source.body())])
 }
 
 /// Input without headers is a letter, unless it does not look like text.
 fn headerless(body: &[u8]) -> Part {
-    let binary = body.iter().take(4096).any(|&byte| byte == 0);
-    let text = Part::new(&Fields::default(), body.to_vec());
-    if !binary {
-        return Part { shown: Shown { as_text: true, as_html: false }, ..text };
+    if body.iter().take(4096).any(|&byte| byte == 0) {
+        return Part::opaque(body);
     }
-    Part { kind: Kind::Other, media_type: "application/octet-stream".to_owned(), ..text }
+    let shown = Shown { as_text: true, as_html: false };
+    Part { shown, ..Part::new(&Fields::default(), None, body.to_vec()) }
 }
 
-/// The whole body as one file: what must not be parsed is kept for a person to look at.
-fn opaque(source: &Source) -> Part {
-    Part { kind: Kind::Other, ..Part::new(&source.fields, source.body().to_vec()) }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Within {
+    Nothing,
+    Mixed,
+    Alternative,
+    Related,
+    Digest,
 }
 
-fn parse(raw: &[u8], defects: &mut Defects) -> Vec<Part> {
-    let parser = MessageParser::new()
-        .header_content_type(HeaderName::ContentType)
-        .header_content_type(HeaderName::ContentDisposition)
-        .default_header_ignore();
-    let Some(message) = parser.parse(raw) else { return Vec::new() };
-    let mut parts = Vec::new();
-    for (id, part) in message.parts.iter().enumerate() {
-        if matches!(part.body, PartType::Multipart(_)) {
-            continue;
+/// Where a part stands.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    within: Within,
+    /// How many multiparts it is in.
+    level: usize,
+    /// It is the first in its multipart.
+    first: bool,
+    closed: bool,
+    /// Some multipart that it is in is an alternative.
+    in_alternative: bool,
+}
+
+struct Reader<'a> {
+    parts: Vec<Part>,
+    defects: &'a mut Defects,
+}
+
+impl Reader<'_> {
+    /// Reads a message or a part of one. `wanted` says which readers are still shown something of the multipart it is in.
+    fn read(&mut self, fields: &Fields, body: &[u8], place: Place, wanted: &mut Shown) {
+        if self.parts.len() == MAX_PARTS {
+            self.defects.insert(Defect::TooManyParts);
+            return;
         }
-        if parts.len() == MAX_PARTS {
-            defects.insert(Defect::TooManyParts);
-            break;
+        let is_too_long = |name| fields.raw(name).any(|value| value.len() > MAX_MIME_FIELD);
+        if ["content-type", "content-disposition", "content-id"].into_iter().any(is_too_long) {
+            self.defects.insert(Defect::HeadersTooLong);
+            self.parts.push(Part::opaque(body));
+            return;
         }
-        let [start, body, end] =
-            [part.offset_header, part.offset_body, part.offset_end].map(|at| at as usize);
-        let fields = Fields::read(raw.get(start..body).unwrap_or_default());
-        let encoded = raw.get(body..end.max(body)).unwrap_or_default();
-        let mut read = Part::new(&fields, decode::transfer(encoded, &encoding(&fields), defects));
-        // In a digest a part without a type is a message (RFC 2046 §5.1.5).
-        if matches!(part.body, PartType::Message(_)) && !read.media_type.starts_with("message/") {
-            read = Part { kind: Kind::Other, media_type: "message/rfc822".to_owned(), ..read };
+        let content_type = structured(fields, "content-type");
+        match content_type.as_ref().filter(|value| value.ctype() == "multipart") {
+            Some(multipart) => self.read_multipart(fields, multipart, body, place, wanted),
+            None => {
+                let content = decode::transfer(body, &encoding(fields), self.defects);
+                let mut part = Part::new(fields, content_type.as_ref(), content);
+                // In a digest a part without a type is a message (RFC 2046 §5.1.5).
+                if content_type.is_none() && place.within == Within::Digest {
+                    part = Part { kind: Kind::Other, media_type: "message/rfc822".to_owned(), ..part };
+                }
+                part.shown = shown(&part, place, wanted);
+                self.push(part, body, place.closed);
+            }
         }
-        let listed = |list: &[u32]| list.iter().any(|&other| other as usize == id);
-        read.shown = Shown { as_text: listed(&message.text_body), as_html: listed(&message.html_body) };
-        // A multipart whose delimiter never comes is read as the text it is.
-        let undivided = read.media_type.starts_with("multipart/");
-        read.unclosed = undivided || part.is_encoding_problem && read.kind != Kind::Other;
-        if undivided {
-            read.kind = Kind::PlainText;
-        }
-        if read.unclosed && !encoded.is_empty() {
-            defects.insert(Defect::MissingCloseBoundary);
-        }
-        parts.push(read);
     }
-    dismantle(message);
-    parts
+
+    fn read_multipart(
+        &mut self,
+        fields: &Fields,
+        content_type: &ContentType<'_>,
+        body: &[u8],
+        place: Place,
+        wanted: &mut Shown,
+    ) {
+        if place.level == MAX_LEVELS {
+            self.defects.insert(Defect::TooManyLevels);
+            self.parts.push(Part::opaque(body));
+            return;
+        }
+        let Some(pieces) = content_type.attribute("boundary").and_then(|boundary| Pieces::of(body, boundary))
+        else {
+            // One whose delimiter never comes is read as the text it is.
+            let content = decode::transfer(body, &encoding(fields), self.defects);
+            let shown = Shown { as_text: true, as_html: false };
+            let part = Part::new(fields, Some(content_type), content);
+            return self.push(Part { kind: Kind::PlainText, shown, ..part }, body, false);
+        };
+        let within = within(content_type);
+        let in_alternative = place.in_alternative || within == Within::Alternative;
+        let before = self.parts.len();
+        let mut wanted_inside = *wanted;
+        for (number, Piece { bytes, closed }) in pieces.enumerate() {
+            if self.parts.len() == MAX_PARTS {
+                self.defects.insert(Defect::TooManyParts);
+                break;
+            }
+            let (fields, body) = guard::head_and_body(bytes, self.defects);
+            let place = Place { within, level: place.level + 1, first: number == 0, closed, in_alternative };
+            self.read(&fields, body, place, &mut wanted_inside);
+        }
+        let both_wanted = wanted_inside == Shown { as_text: true, as_html: true };
+        if within == Within::Alternative && both_wanted {
+            show_the_only_choice(self.parts.get_mut(before..).unwrap_or_default());
+        }
+    }
+
+    fn push(&mut self, part: Part, body: &[u8], closed: bool) {
+        if !closed && !body.is_empty() {
+            self.defects.insert(Defect::MissingCloseBoundary);
+        }
+        self.parts.push(part);
+    }
 }
 
-/// Drops a message level by level; the derived drop would recurse once per message inside a message.
-fn dismantle(message: Message<'_>) {
-    let mut waiting = VecDeque::from([message]);
-    while let Some(message) = waiting.pop_front() {
-        waiting.extend(message.parts.into_iter().filter_map(|part| match part.body {
-            PartType::Message(inner) => Some(inner),
-            _ => None,
-        }));
+fn within(content_type: &ContentType<'_>) -> Within {
+    match content_type.subtype() {
+        Some("alternative") => Within::Alternative,
+        Some("related") => Within::Related,
+        Some("digest") => Within::Digest,
+        _ => Within::Mixed,
+    }
+}
+
+/// Who is shown a part that is no multipart.
+fn shown(part: &Part, place: Place, wanted: &mut Shown) -> Shown {
+    let (is_text, is_html) = (part.kind == Kind::PlainText, part.kind == Kind::Html);
+    if place.within == Within::Alternative {
+        return Shown { as_text: is_text, as_html: is_html };
+    }
+    let stands_in_line = place.first || place.within != Within::Related && part.name.is_none();
+    let is_shown =
+        (is_text || is_html) && stands_in_line && part.disposition.as_deref() != Some("attachment");
+    if !is_shown {
+        return Shown::default();
+    }
+    if place.in_alternative {
+        // This is what is shown to one of them; the other has a choice of its own.
+        wanted.as_text &= is_text;
+        wanted.as_html &= is_html;
+    }
+    *wanted
+}
+
+/// If only one kind was to choose from, both are shown it.
+fn show_the_only_choice(parts: &mut [Part]) {
+    let has_text = parts.iter().any(|part| part.shown.as_text);
+    let has_html = parts.iter().any(|part| part.shown.as_html);
+    for Part { shown, .. } in parts {
+        *shown = Shown {
+            as_text: shown.as_text || !has_text && shown.as_html,
+            as_html: shown.as_html || !has_html && shown.as_text,
+        };
     }
 }
 
@@ -140,17 +230,21 @@ fn encoding(fields: &Fields) -> String {
 }
 
 impl Part {
-    fn new(fields: &Fields, content: Vec<u8>) -> Self {
-        let content_type = structured(fields, "content-type");
+    /// What must not be looked into is kept as a file, for a person to look at.
+    fn opaque(content: &[u8]) -> Self {
+        let part = Self::new(&Fields::default(), None, content.to_vec());
+        Self { kind: Kind::Other, media_type: "application/octet-stream".to_owned(), ..part }
+    }
+
+    fn new(fields: &Fields, content_type: Option<&ContentType<'_>>, content: Vec<u8>) -> Self {
         let disposition = structured(fields, "content-disposition");
-        let media_type = content_type.as_ref().map_or_else(|| "text/plain".to_owned(), media_type);
+        let media_type = content_type.map_or_else(|| "text/plain".to_owned(), media_type);
         let kind = match media_type.as_str() {
             "text/plain" => Kind::PlainText,
             "text/html" => Kind::Html,
             _ => Kind::Other,
         };
-        let parameter =
-            |name| content_type.as_ref().and_then(|value| value.attribute(name)).map(str::to_owned);
+        let parameter = |name| content_type.and_then(|value| value.attribute(name)).map(str::to_owned);
         let says = |name, word: &str| parameter(name).is_some_and(|value| value.eq_ignore_ascii_case(word));
         let file_name = disposition.as_ref().and_then(|value| value.attribute("filename")).map(str::to_owned);
         Self {
@@ -163,7 +257,6 @@ impl Part {
             disposition: disposition.map(|value| value.ctype().to_ascii_lowercase()),
             content,
             shown: Shown::default(),
-            unclosed: false,
             media_type,
         }
     }
@@ -171,7 +264,8 @@ impl Part {
 
 /// A Content-Type or Content-Disposition field with its parameters (RFC 2231).
 pub(super) fn structured(fields: &Fields, name: &str) -> Option<ContentType<'static>> {
-    let value = headers::prepared(fields.raw(name).next()?);
+    let value = fields.raw(name).next().filter(|value| value.len() <= MAX_MIME_FIELD)?;
+    let value = headers::prepared(value);
     match MessageStream::new(value.as_bytes()).parse_content_type().into_owned() {
         HeaderValue::ContentType(content_type) => Some(content_type),
         _ => None,

@@ -205,32 +205,38 @@ fn on_a_small_stack(raw: String) -> InboundMessage {
 }
 
 #[test]
-fn bombs_are_kept_as_one_opaque_file() {
-    let check = |rest: String, defect: Defect| {
-        let body = rest.split_once("\n\n").map_or(0, |(_, body)| body.len());
+fn what_must_not_be_looked_into_is_kept_as_a_file() {
+    let check = |rest: String, kept: usize, defect: Defect| {
         let message = on_a_small_stack(format!("{HEAD}{rest}"));
         assert!(message.defects.contains(&defect), "{:?}", message.defects);
-        assert_eq!(message.attachments.len(), 1);
-        assert_eq!(message.attachments[0].content.len(), body);
+        assert_eq!(message.attachments.iter().map(|file| file.content.len()).sum::<usize>(), kept);
         assert_eq!(message.from.len(), 1, "the headers are read all the same");
     };
-    let nested = "Content-Type: message/rfc822\n\n".repeat((1 << 20) / 30);
-    check(nested, Defect::TooManyNestedMessages);
-    let parts = format!("Content-Type: multipart/mixed; boundary=b\n\n{}", "--b\n\n".repeat(200_000));
-    check(parts, Defect::TooManyParts);
-    let parameters: String = (0..100_000).map(|n| format!(";\n a*{n}=x")).collect();
+    let parameters: String = (0..3_000).map(|n| format!(";\n a*{n}=x")).collect();
+    check(format!("Content-Type: text/plain{parameters}\n\nbody\n"), 5, Defect::HeadersTooLong);
     check(
         format!(
-            "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain{parameters}\n\nx\n--b--\n"
+            "Content-Type: multipart/x; boundary=b\n\n--b\nContent-ID: <1@x>\nContent-Type: text/plain{parameters}\n\nx\n--b--\n"
         ),
+        1,
         Defect::HeadersTooLong,
     );
+    let levels = |count: usize| -> String {
+        (0..count).map(|n| format!("Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n")).collect()
+    };
+    let deeper = levels(30_000).len() - levels(101).len();
+    check(levels(30_000), "--b100\n".len() + deeper, Defect::TooManyLevels);
+    check(format!("{}\nHello\n", levels(100)), 0, Defect::MissingCloseBoundary);
 }
 
 #[test]
-fn nesting_that_hides_from_the_count_does_no_harm() {
-    // A comment inside the type, and base64 around the bomb: the stack must hold all the same.
-    on_a_small_stack(format!("{HEAD}{}", "Content-Type: message(x)/rfc822\n\n".repeat(30_000)));
+fn messages_inside_the_message_are_not_looked_into() {
+    for head in ["message/rfc822", "message(x)/rfc822"] {
+        let nested = format!("Content-Type: {head}\n\n");
+        let message = on_a_small_stack(format!("{HEAD}{}", nested.repeat(30_000)));
+        assert_eq!(message.attachments[0].content, nested.repeat(29_999).as_bytes());
+        assert_eq!((message.attachments.len(), message.defects), (1, vec![]));
+    }
     let bomb = data_encoding::BASE64.encode("Content-Type: message/rfc822\n\n".repeat(40_000).as_bytes());
     let message = on_a_small_stack(format!(
         "{HEAD}Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n{bomb}\n"
@@ -238,6 +244,30 @@ fn nesting_that_hides_from_the_count_does_no_harm() {
     assert_eq!(message.attachments.len(), 1);
     let digest = "Content-Type: multipart/digest; boundary=b\n\n--b\n\n".repeat(30_000);
     on_a_small_stack(format!("{HEAD}{digest}"));
+}
+
+#[test]
+fn the_time_for_a_mail_does_not_grow_with_the_square_of_its_size() {
+    let check = |inside: &str| {
+        let part = format!("--b\n{inside}\n");
+        let parts = part.repeat((4 << 20) / part.len());
+        on_a_small_stack(format!("{HEAD}Content-Type: multipart/mixed; boundary=b\n\n{parts}"))
+    };
+    // Boundaries that never come, alone and in a digest, and parts of nothing.
+    check("Content-Type: multipart/mixed; boundary=q\n\nx\n");
+    check(
+        "Content-Type: multipart/digest; boundary=q\n\n--q\n\nContent-Type: multipart/mixed; boundary=r\n\n",
+    );
+    let empty = check("");
+    assert!(empty.defects.contains(&Defect::TooManyParts), "{:?}", empty.defects);
+    // Each level is gone through once more.
+    let levels: String =
+        (0..100).map(|n| format!("Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n")).collect();
+    on_a_small_stack(format!("{HEAD}{levels}\n{}", "--b --b\n".repeat(1 << 20)));
+    on_a_small_stack(format!(
+        "{HEAD}Content-Type: multipart/mixed; boundary=b\n\n--b\n{}",
+        "a:\n".repeat(4 << 20)
+    ));
 }
 
 #[test]
