@@ -187,6 +187,7 @@ pub enum Defect {
     NoDate,
     NoMessageId,
     HeadersTooLong,
+    SeveralContentTypes,
     TooManyLevels,
     TooManyParts,
     MissingCloseBoundary,

@@ -1,5 +1,7 @@
 //! Parts that are files.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest, Sha256};
 
 use super::decode;
@@ -11,11 +13,14 @@ const MAX_NAME: usize = 255;
 
 /// The parts as files; `html` says which of them are shown inside it.
 pub(super) fn read(parts: Vec<Part>, html: Option<&str>) -> Vec<Attachment> {
-    parts
-        .into_iter()
-        .filter(|part| !is_empty_text(part))
-        .map(|part| attachment(part, html.unwrap_or_default()))
-        .collect()
+    let shown = content_ids_in(html.unwrap_or_default());
+    parts.into_iter().filter(|part| !is_empty_text(part)).map(|part| attachment(part, &shown)).collect()
+}
+
+/// What `cid:` addresses refer to (RFC 2392).
+fn content_ids_in(html: &str) -> BTreeSet<&str> {
+    let ends = |c: char| c.is_whitespace() || "\"'<>()".contains(c);
+    html.split("cid:").skip(1).filter_map(|rest| rest.split(ends).next()).collect()
 }
 
 /// The empty text of a mail without a body is no file.
@@ -23,8 +28,8 @@ fn is_empty_text(part: &Part) -> bool {
     part.name.is_none() && part.media_type == "text/plain" && part.content.trim_ascii().is_empty()
 }
 
-fn attachment(part: Part, html: &str) -> Attachment {
-    let referred = part.content_id.as_deref().is_some_and(|id| html.contains(&format!("cid:{id}")));
+fn attachment(part: Part, shown: &BTreeSet<&str>) -> Attachment {
+    let referred = part.content_id.as_deref().is_some_and(|id| shown.contains(id));
     Attachment {
         name: part.name.as_deref().and_then(safe_name),
         media_type: part.media_type,

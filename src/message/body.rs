@@ -55,7 +55,10 @@ pub(super) fn read(parts: &mut Vec<Part>, defects: &mut Defects) -> Content {
         let pieces: Vec<String> = numbered.map(|(at, html)| converted(html, at, defects)).collect();
         text = joined(&pieces);
     }
-    Content { text: cut(text, MAX_TEXT, defects), html: html_parts.into_iter().next() }
+    Content {
+        text: cut(text, MAX_TEXT, defects),
+        html: (!html_parts.is_empty()).then(|| html_parts.join("\n")),
+    }
 }
 
 /// What the HTML part at this place says. To render it costs more than all the rest of a mail, so it is done only

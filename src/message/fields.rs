@@ -33,13 +33,15 @@ pub(super) struct Fields {
     list: Vec<Field>,
     /// The block's first line is a field.
     starts_well: bool,
+    /// A line that is no field looks like the delimiter of a multipart.
+    holds_delimiter: bool,
 }
 
 impl Fields {
     /// Reads a header block with LF line ends. Lines that are no field are passed over, as mail clients do.
     pub(super) fn read(block: &[u8]) -> Self {
         let mut list: Vec<Field> = Vec::new();
-        let mut starts_well = None;
+        let (mut starts_well, mut holds_delimiter) = (None, false);
         for line in block.split_inclusive(|&byte| byte == b'\n') {
             let folded = line.first().is_some_and(|byte| matches!(byte, b' ' | b'\t'));
             if let (true, Some(field)) = (folded, list.last_mut()) {
@@ -48,9 +50,42 @@ impl Fields {
             }
             let field = field(line);
             starts_well.get_or_insert(field.is_some());
+            holds_delimiter |= field.is_none() && line.starts_with(b"--");
             list.extend(field);
         }
-        Self { list, starts_well: starts_well.unwrap_or_default() }
+        Self { list, starts_well: starts_well.unwrap_or_default(), holds_delimiter }
+    }
+
+    /// Reads the headers of a part, and where its body begins. They end at an empty line, or at the first line that is no field: it
+    /// is what somebody wrote. Only fields with names of this kind mean anything here (RFC 2046 §5.1); of them no more than `limit`
+    /// octets are read, and `true` says that there were more.
+    pub(super) fn of_part(part: &[u8], limit: usize) -> (Self, usize, bool) {
+        let (mut kept, mut is_cut) = (Vec::new(), false);
+        let (mut end, mut ends_well, mut counts) = (0, false, false);
+        for line in part.split_inclusive(|&byte| byte == b'\n') {
+            ends_well = line == b"\n";
+            let folded = end > 0 && line.first().is_some_and(|byte| matches!(byte, b' ' | b'\t'));
+            if !folded {
+                let Some((name, _)) = name_in(line) else { break };
+                counts = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("content-"));
+            }
+            end += line.len();
+            let fits = kept.len() + line.len() <= limit;
+            is_cut |= counts && !fits;
+            if counts && fits {
+                kept.extend_from_slice(line);
+            }
+        }
+        // A word and a colon begin many a sentence.
+        if kept.is_empty() && !ends_well {
+            return (Self::default(), 0, is_cut);
+        }
+        (Self::read(&kept), end + usize::from(ends_well), is_cut)
+    }
+
+    /// A multipart whose headers end at no empty line swallowed its first delimiter.
+    pub(super) fn hold_delimiter(&self) -> bool {
+        self.holds_delimiter
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -91,16 +126,22 @@ impl Fields {
     }
 }
 
-/// `name: value`; the name is printable ASCII without white space inside (RFC 5322 §3.6.8).
 fn field(line: &[u8]) -> Option<Field> {
+    let (name, value) = name_in(line)?;
+    Some(Field { name: name.to_ascii_lowercase(), value: value.to_vec() })
+}
+
+/// `name: value`; the name is printable ASCII without white space inside (RFC 5322 §3.6.8).
+fn name_in(line: &[u8]) -> Option<(&str, &[u8])> {
     let colon = memchr::memchr(b':', line)?;
     let name = line.get(..colon)?.trim_ascii();
     let sound = !name.is_empty() && name.len() <= 76 && name.iter().all(u8::is_ascii_graphic);
     let name = std::str::from_utf8(name).ok().filter(|_| sound)?;
-    Some(Field { name: name.to_ascii_lowercase(), value: line.get(colon + 1..)?.to_vec() })
+    Some((name, line.get(colon + 1..)?))
 }
 
-fn unfold(value: &[u8]) -> String {
+/// The value in one line (RFC 5322 §2.2.3).
+pub(super) fn unfold(value: &[u8]) -> String {
     let text = decode::guess(value);
     let line = text.trim();
     if !line.contains('\n') && decode::looks_tidy(line.as_bytes()) {

@@ -11,9 +11,6 @@ use crate::domain::mail::Defect;
 /// Header blocks beyond this are cut at a line end; Exim's limit is 1 MB, Postfix's 100 KB.
 const MAX_HEADERS: usize = 256 * 1024;
 
-/// The same for each part.
-const MAX_PART_HEADERS: usize = 32 * 1024;
-
 /// A message with LF line ends whose headers have been read.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -64,25 +61,6 @@ pub(super) fn open(raw: &[u8], defects: &mut Defects) -> Source {
         body_at = (cut + 1).min(raw.len());
     }
     Source { raw, body_at, fields, from_fields }
-}
-
-/// The header fields of a part, and its body. A part that begins with no field has no headers: then all of it is body.
-pub(super) fn head_and_body<'a>(part: &'a [u8], defects: &mut Defects) -> (Fields, &'a [u8]) {
-    if let Some(body) = part.strip_prefix(b"\n") {
-        return (Fields::default(), body);
-    }
-    let within_limit = part.get(..MAX_PART_HEADERS).unwrap_or(part);
-    let (head, body) = match memmem::find(within_limit, b"\n\n") {
-        Some(at) => (part.get(..at + 1), part.get(at + 2..)),
-        None if within_limit.len() == part.len() => (Some(part), None),
-        None => {
-            defects.insert(Defect::HeadersTooLong);
-            let cut = memchr::memrchr(b'\n', within_limit).map_or(MAX_PART_HEADERS, |at| at + 1);
-            (part.get(..cut), part.get(cut..))
-        }
-    };
-    let fields = Fields::read(head.unwrap_or_default());
-    if fields.is_empty() { (fields, part) } else { (fields, body.unwrap_or_default()) }
 }
 
 /// Runs `read`; a panic inside becomes [`Defect::ParserPanicked`] and the default value.

@@ -19,6 +19,8 @@ use crate::domain::time::{SECOND, Timestamp};
 const MAX_IDS: usize = 1000;
 /// RFC 5322 §2.1.1: no line is longer, so no identifier is.
 const MAX_ID: usize = 998;
+/// What begins like an encoded word and is none.
+const MAX_STRAY_MARKS: usize = 20;
 
 /// The message as far as its header fields tell it.
 pub(super) fn read(fields: &Fields, from_fields: usize, defects: &mut Defects) -> InboundMessage {
@@ -155,9 +157,24 @@ pub(super) fn prepared(value: &[u8]) -> String {
         LazyLock::new(|| Regex::new(r"=\?([^?\s]{1,40})\?([bBqQ])\?([^?\n]*)\?=").ok());
     let text = decode::guess(value) + "\n";
     match ENCODED_WORD.as_ref() {
-        Some(word) if text.contains("=?") => join_adjacent(&text, word),
+        Some(word) if text.contains("=?") => defused(join_adjacent(&text, word), word),
         _ => text.into_owned(),
     }
+}
+
+/// Takes the mark from what only begins like an encoded word, if there is much of it: for each, mail-parser looks through the rest of the field.
+fn defused(text: String, word: &Regex) -> String {
+    if text.matches("=?").count().saturating_sub(word.find_iter(&text).count()) <= MAX_STRAY_MARKS {
+        return text;
+    }
+    let mut end = 0;
+    let mut defused = String::with_capacity(text.len());
+    for found in word.find_iter(&text) {
+        defused.push_str(&text.get(end..found.start()).unwrap_or_default().replace("=?", "= ?"));
+        defused.push_str(found.as_str());
+        end = found.end();
+    }
+    defused + &text.get(end..).unwrap_or_default().replace("=?", "= ?")
 }
 
 /// `=?utf-8?Q?a=C3?= =?utf-8?Q?=A9?=` to `=?utf-8?Q?a=C3=A9?=`. Base64 words join only where the first needs no

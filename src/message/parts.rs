@@ -5,18 +5,22 @@
 use mail_parser::parsers::MessageStream;
 use mail_parser::{ContentType, HeaderValue};
 
-use super::fields::Fields;
+use super::fields::{Fields, unfold};
 use super::guard::{self, Source};
 use super::multipart::{Piece, Pieces};
 use super::{Defects, decode, headers};
 use crate::domain::mail::Defect;
 
-/// Parts beyond this are left out.
+/// Parts beyond this are left out, multiparts inside the message counted.
 const MAX_PARTS: usize = 1000;
 /// Multiparts inside one another; what is deeper is a file. Postfix has the same limit.
 const MAX_LEVELS: usize = 100;
-/// The longest field that says what a part is: mail-parser takes quadratic time for its parameters.
+/// The header block of a part is cut here at a line end.
+const MAX_HEADERS: usize = 32 * 1024;
+/// The longest field that says what a part is, and the most stars in it: mail-parser takes quadratic time for parameters that come
+/// in pieces (RFC 2231).
 const MAX_MIME_FIELD: usize = 8 * 1024;
+const MAX_STARS: usize = 200;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -59,9 +63,15 @@ pub(super) fn split(source: &Source, defects: &mut Defects) -> Vec<Part> {
         return vec![headerless(source.body())];
     }
     let parts = guard::catch(defects, |defects| {
-        let mut reader = Reader { parts: Vec::new(), defects };
-        let whole =
-            Place { within: Within::Nothing, level: 0, first: true, closed: true, in_alternative: false };
+        let mut reader = Reader { parts: Vec::new(), count: 0, defects };
+        let whole = Place {
+            within: Within::Nothing,
+            level: 0,
+            first: true,
+            closed: true,
+            in_alternative: false,
+            attached: false,
+        };
         reader.read(&source.fields, source.body(), whole, &mut Shown { as_text: true, as_html: true });
         Some(reader.parts)
     });
@@ -97,29 +107,31 @@ struct Place {
     closed: bool,
     /// Some multipart that it is in is an alternative.
     in_alternative: bool,
+    /// Some multipart that it is in is a file as a whole.
+    attached: bool,
 }
 
 struct Reader<'a> {
     parts: Vec<Part>,
+    /// How many parts were looked at.
+    count: usize,
     defects: &'a mut Defects,
 }
 
 impl Reader<'_> {
     /// Reads a message or a part of one. `wanted` says which readers are still shown something of the multipart it is in.
     fn read(&mut self, fields: &Fields, body: &[u8], place: Place, wanted: &mut Shown) {
-        if self.parts.len() == MAX_PARTS {
-            self.defects.insert(Defect::TooManyParts);
-            return;
-        }
-        let is_too_long = |name| fields.raw(name).any(|value| value.len() > MAX_MIME_FIELD);
-        if ["content-type", "content-disposition", "content-id"].into_iter().any(is_too_long) {
+        if MIME_FIELDS.iter().any(|name| fields.raw(name).any(|value| !is_readable(value))) {
             self.defects.insert(Defect::HeadersTooLong);
             self.parts.push(Part::opaque(body));
             return;
         }
+        if fields.count("content-type") > 1 {
+            self.defects.insert(Defect::SeveralContentTypes);
+        }
         let content_type = structured(fields, "content-type");
         match content_type.as_ref().filter(|value| value.ctype() == "multipart") {
-            Some(multipart) => self.read_multipart(fields, multipart, body, place, wanted),
+            Some(multipart) => self.read_multipart(fields, multipart, body, place, *wanted),
             None => {
                 let content = decode::transfer(body, &encoding(fields), self.defects);
                 let mut part = Part::new(fields, content_type.as_ref(), content);
@@ -127,7 +139,8 @@ impl Reader<'_> {
                 if content_type.is_none() && place.within == Within::Digest {
                     part = Part { kind: Kind::Other, media_type: "message/rfc822".to_owned(), ..part };
                 }
-                part.shown = shown(&part, place, wanted);
+                let is_named = content_type.is_some_and(|value| value.has_attribute("name"));
+                part.shown = shown(&part, is_named, place, wanted);
                 self.push(part, body, place.closed);
             }
         }
@@ -139,38 +152,47 @@ impl Reader<'_> {
         content_type: &ContentType<'_>,
         body: &[u8],
         place: Place,
-        wanted: &mut Shown,
+        mut wanted: Shown,
     ) {
         if place.level == MAX_LEVELS {
             self.defects.insert(Defect::TooManyLevels);
             self.parts.push(Part::opaque(body));
             return;
         }
-        let Some(pieces) = content_type.attribute("boundary").and_then(|boundary| Pieces::of(body, boundary))
+        let divide = if fields.hold_delimiter() { Pieces::after_delimiter } else { Pieces::of };
+        let Some(pieces) = content_type.attribute("boundary").and_then(|boundary| divide(body, boundary))
         else {
-            // One whose delimiter never comes is read as the text it is.
-            let content = decode::transfer(body, &encoding(fields), self.defects);
-            let shown = Shown { as_text: true, as_html: false };
-            let part = Part::new(fields, Some(content_type), content);
-            return self.push(Part { kind: Kind::PlainText, shown, ..part }, body, false);
+            return self.read_undivided(fields, content_type, body, place);
         };
         let within = within(content_type);
         let in_alternative = place.in_alternative || within == Within::Alternative;
+        let attached = place.attached || place.level > 0 && is_attachment(fields);
         let before = self.parts.len();
-        let mut wanted_inside = *wanted;
         for (number, Piece { bytes, closed }) in pieces.enumerate() {
-            if self.parts.len() == MAX_PARTS {
+            if self.count == MAX_PARTS {
                 self.defects.insert(Defect::TooManyParts);
                 break;
             }
-            let (fields, body) = guard::head_and_body(bytes, self.defects);
-            let place = Place { within, level: place.level + 1, first: number == 0, closed, in_alternative };
-            self.read(&fields, body, place, &mut wanted_inside);
+            self.count += 1;
+            let (fields, body_at, is_cut) = Fields::of_part(bytes, MAX_HEADERS);
+            self.defects.extend(is_cut.then_some(Defect::HeadersTooLong));
+            let level = place.level + 1;
+            let place = Place { within, level, first: number == 0, closed, in_alternative, attached };
+            self.read(&fields, bytes.get(body_at..).unwrap_or_default(), place, &mut wanted);
         }
-        let both_wanted = wanted_inside == Shown { as_text: true, as_html: true };
+        let both_wanted = wanted == Shown { as_text: true, as_html: true };
         if within == Within::Alternative && both_wanted {
             show_the_only_choice(self.parts.get_mut(before..).unwrap_or_default());
         }
+    }
+
+    /// A multipart whose delimiter never comes is read as the text it is; if there was something to choose from, it is not chosen.
+    fn read_undivided(&mut self, fields: &Fields, content_type: &ContentType<'_>, body: &[u8], place: Place) {
+        let content = decode::transfer(body, &encoding(fields), self.defects);
+        let part = Part::new(fields, Some(content_type), content);
+        let has_choice = place.in_alternative && self.parts.iter().any(|part| part.shown != Shown::default());
+        let shown = Shown { as_text: !has_choice && !place.attached, as_html: false };
+        self.push(Part { kind: Kind::PlainText, shown, ..part }, body, false);
     }
 
     fn push(&mut self, part: Part, body: &[u8], closed: bool) {
@@ -190,13 +212,20 @@ fn within(content_type: &ContentType<'_>) -> Within {
     }
 }
 
-/// Who is shown a part that is no multipart.
-fn shown(part: &Part, place: Place, wanted: &mut Shown) -> Shown {
+fn is_attachment(fields: &Fields) -> bool {
+    structured(fields, "content-disposition").is_some_and(|value| value.is_attachment())
+}
+
+/// Who is shown a part that is no multipart. A part is a file if its type names it, or if it stands beside the root of what is related.
+fn shown(part: &Part, is_named: bool, place: Place, wanted: &mut Shown) -> Shown {
     let (is_text, is_html) = (part.kind == Kind::PlainText, part.kind == Kind::Html);
+    if place.attached {
+        return Shown::default();
+    }
     if place.within == Within::Alternative {
         return Shown { as_text: is_text, as_html: is_html };
     }
-    let stands_in_line = place.first || place.within != Within::Related && part.name.is_none();
+    let stands_in_line = place.first || place.within != Within::Related && !is_named;
     let is_shown =
         (is_text || is_html) && stands_in_line && part.disposition.as_deref() != Some("attachment");
     if !is_shown {
@@ -262,10 +291,18 @@ impl Part {
     }
 }
 
-/// A Content-Type or Content-Disposition field with its parameters (RFC 2231).
+/// The fields that say what a part is.
+const MIME_FIELDS: [&str; 3] = ["content-type", "content-disposition", "content-id"];
+
+/// Whether a field can be read without taking long.
+fn is_readable(value: &[u8]) -> bool {
+    value.len() <= MAX_MIME_FIELD && memchr::memchr_iter(b'*', value).nth(MAX_STARS).is_none()
+}
+
+/// A Content-Type or Content-Disposition field with its parameters (RFC 2231). Unfolded, since a value may stand on a line of its own.
 pub(super) fn structured(fields: &Fields, name: &str) -> Option<ContentType<'static>> {
-    let value = fields.raw(name).next().filter(|value| value.len() <= MAX_MIME_FIELD)?;
-    let value = headers::prepared(value);
+    let value = fields.raw(name).next().filter(|value| is_readable(value))?;
+    let value = headers::prepared(unfold(value).as_bytes());
     match MessageStream::new(value.as_bytes()).parse_content_type().into_owned() {
         HeaderValue::ContentType(content_type) => Some(content_type),
         _ => None,

@@ -142,6 +142,76 @@ fn a_missing_close_boundary_loses_no_text() {
     );
 }
 
+/// A multipart of kind `kind` with the boundary `b`.
+fn multipart(kind: &str, parts: &[&str]) -> String {
+    let parts: String = parts.iter().map(|part| format!("--b\n{part}\n")).collect();
+    format!("Content-Type: multipart/{kind}; boundary=b\n\n{parts}--b--\n")
+}
+
+#[test]
+fn what_somebody_wrote_is_text_even_if_no_empty_line_stands_above_it() {
+    let hello = |part: &str, text: &str| check(&multipart("mixed", &[part]), text, &[], &[]);
+    hello("Content-Type: text/plain\nHello world", "Hello world");
+    hello("Hello,\nNote: it broke\n\nRegards", "Hello,\nNote: it broke\n\nRegards");
+    hello("http://x.example/page\nand more", "http://x.example/page\nand more");
+    hello("X-Own: 1\n\nHello", "Hello");
+    let padding = "a".repeat(40_000);
+    hello(&format!("X-Pad: {padding}\nContent-Transfer-Encoding: base64\n\nSGVsbG8="), "Hello");
+    // The first delimiter stands where the header should have ended.
+    let png = "--b\nContent-Type: image/png\n\nx\n--b--\n";
+    let head = "Content-Type: multipart/mixed; boundary=b\n--b\n";
+    check(&format!("{head}\nHello\n{png}"), "Hello", &["image/png"], &[]);
+    check(
+        &format!("{head}Content-Type: text/plain\n\nHello\n{png}"),
+        "Hello",
+        &["image/png"],
+        &[Defect::SeveralContentTypes],
+    );
+    check(
+        &multipart("mixed", &[&head.replace("=b", "=i").replace("--b", "--i\n\nHello\n--i--")]),
+        "Hello",
+        &[],
+        &[],
+    );
+}
+
+#[test]
+fn a_multipart_that_says_nothing_is_no_text() {
+    check(&multipart("mixed", &[]), "", &[], &[]);
+    check(
+        &multipart("mixed", &["\nHello", &multipart("mixed", &[]).replace("=b", "=i").replace("--b", "--i")]),
+        "Hello",
+        &[],
+        &[],
+    );
+    check(
+        "Content-Type: multipart/mixed; boundary=b\n\nHello\n--b--\n",
+        "Hello\n--b--\n",
+        &[],
+        &[Defect::MissingCloseBoundary],
+    );
+    check("Content-Type: multipart/mixed; boundary=\n \"b\"\n\n--b\n\nHello\n--b--\n", "Hello", &[], &[]);
+}
+
+#[test]
+fn a_part_is_shown_or_a_file_but_never_neither() {
+    let (text, html) = ("Content-Type: text/plain\n\ntext", "Content-Type: text/html\n\n<p>html</p>");
+    let png = "Content-Type: image/png\n\nx";
+    let inline = "Content-Disposition: inline; filename=a.txt\n\nHello";
+    check(&multipart("mixed", &[png, inline]), "Hello", &["image/png"], &[]);
+    let attached = format!("Content-Disposition: attachment\n{}", multipart("mixed", &["\n#solved"]));
+    let attached = attached.replace("=b", "=i").replace("--b", "--i");
+    check(&multipart("mixed", &[&attached, text]), "text", &["text/plain"], &[]);
+    let undivided = "Content-Type: multipart/related; boundary=i\n\nsource";
+    let closed = [Defect::MissingCloseBoundary];
+    check(&multipart("alternative", &[text, undivided]), "text", &["multipart/related"], &closed);
+    check(&multipart("alternative", &[undivided]), "source", &[], &closed);
+    check(&multipart("alternative", &[html, text]), "text", &[], &[]);
+    let both = mail(&multipart("alternative", &[text, html, "Content-Type: text/html\n\n<p>more</p>"]));
+    assert_eq!(both.html.as_deref(), Some("<p>html</p>\n<p>more</p>"));
+    assert!(both.attachments.is_empty());
+}
+
 #[test]
 fn input_without_headers_is_its_own_text() {
     let check = |raw: &[u8], text: &str, files: usize| {
@@ -259,6 +329,19 @@ fn the_time_for_a_mail_does_not_grow_with_the_square_of_its_size() {
         "Content-Type: multipart/digest; boundary=q\n\n--q\n\nContent-Type: multipart/mixed; boundary=r\n\n",
     );
     let empty = check("");
+    // Parameters in pieces, what begins like encoded words, and ids to look for in the HTML.
+    let words = "=?aa?q? ".repeat(1_000);
+    let pieces: String = (0..900).map(|n| format!(";{n}*1=x")).collect();
+    for parameters in [format!("; a=\"{words}\""), pieces] {
+        check(&format!("Content-Type: text/plain{parameters}\nContent-Disposition: inline{parameters}\n\nx"));
+    }
+    let addresses = "=?aa?q? ".repeat(30_000);
+    on_a_small_stack(format!("To: {addresses}\nCc: {addresses}\n{HEAD}\nx\n"));
+    let html = format!("--b\nContent-Type: text/html\n\n{}\n", "<p>cid:ax</p>\n".repeat(200_000));
+    let pictures: String = (0..900)
+        .map(|n| format!("--b\nContent-Type: image/png\nContent-ID: <{}{n}>\n\nx\n", "a".repeat(30)))
+        .collect();
+    on_a_small_stack(format!("{HEAD}Content-Type: multipart/mixed; boundary=b\n\n{html}{pictures}--b--\n"));
     assert!(empty.defects.contains(&Defect::TooManyParts), "{:?}", empty.defects);
     // Each level is gone through once more.
     let levels: String =
