@@ -17,10 +17,17 @@ pub(super) fn read(parts: Vec<Part>, html: Option<&str>) -> Vec<Attachment> {
     parts.into_iter().filter(|part| !is_empty_text(part)).map(|part| attachment(part, &shown)).collect()
 }
 
-/// What `cid:` addresses refer to (RFC 2392).
+/// What `cid:` addresses refer to (RFC 2392), in attributes and, up to a bracket or an escaped quote, in styles.
 fn content_ids_in(html: &str) -> BTreeSet<&str> {
-    let ends = |c: char| c.is_whitespace() || "\"'<>()".contains(c);
-    html.split("cid:").skip(1).filter_map(|rest| rest.split(ends).next()).collect()
+    let until = |ends: fn(char) -> bool| move |text: &'_ str| text.find(ends).unwrap_or(text.len());
+    let in_attribute = until(|c| c.is_whitespace() || "\"'<>".contains(c));
+    let in_style = until(|c| ")&".contains(c));
+    html.split("cid:")
+        .skip(1)
+        .filter_map(|rest| rest.get(..in_attribute(rest)))
+        .flat_map(|id| [Some(id), id.get(..in_style(id))])
+        .flatten()
+        .collect()
 }
 
 /// The empty text of a mail without a body is no file.

@@ -43,7 +43,6 @@ pub(super) fn read(parts: &mut Vec<Part>, defects: &mut Defects) -> Content {
                 }
                 html_parts.push(html);
             }
-            _ if !part.shown.as_text => {}
             _ if part.flowed => pieces.push(unflow(&text, part.delsp)),
             _ => pieces.push(text),
         }

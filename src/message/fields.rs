@@ -1,4 +1,4 @@
-//! A header block as a list of fields (RFC 5322 §2.2), names in lower case, values as they came.
+//! A header block as a list of fields (RFC 5322 §2.2), names in lower case, values as they came; and where that of a part ends.
 
 use super::decode;
 
@@ -28,6 +28,16 @@ struct Field {
     value: Vec<u8>,
 }
 
+/// The headers of a part.
+#[derive(Debug, Default)]
+pub(super) struct PartHead {
+    /// Those whose names begin with `Content-`: no other means anything here (RFC 2046 §5.1).
+    pub(super) fields: Fields,
+    pub(super) body_at: usize,
+    /// There was more of them than could be kept.
+    pub(super) is_cut: bool,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     list: Vec<Field>,
@@ -38,7 +48,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Reads a header block with LF line ends. Lines that are no field are passed over, as mail clients do.
+    /// Reads the header block of a message, with LF line ends. Lines that are no field are passed over, as mail clients do.
     pub(super) fn read(block: &[u8]) -> Self {
         let mut list: Vec<Field> = Vec::new();
         let (mut starts_well, mut holds_delimiter) = (None, false);
@@ -50,40 +60,13 @@ impl Fields {
             }
             let field = field(line);
             starts_well.get_or_insert(field.is_some());
-            holds_delimiter |= field.is_none() && line.starts_with(b"--");
+            holds_delimiter |= is_delimiter(line);
             list.extend(field);
         }
         Self { list, starts_well: starts_well.unwrap_or_default(), holds_delimiter }
     }
 
-    /// Reads the headers of a part, and where its body begins. They end at an empty line, or at the first line that is no field: it
-    /// is what somebody wrote. Only fields with names of this kind mean anything here (RFC 2046 §5.1); of them no more than `limit`
-    /// octets are read, and `true` says that there were more.
-    pub(super) fn of_part(part: &[u8], limit: usize) -> (Self, usize, bool) {
-        let (mut kept, mut is_cut) = (Vec::new(), false);
-        let (mut end, mut ends_well, mut counts) = (0, false, false);
-        for line in part.split_inclusive(|&byte| byte == b'\n') {
-            ends_well = line == b"\n";
-            let folded = end > 0 && line.first().is_some_and(|byte| matches!(byte, b' ' | b'\t'));
-            if !folded {
-                let Some((name, _)) = name_in(line) else { break };
-                counts = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("content-"));
-            }
-            end += line.len();
-            let fits = kept.len() + line.len() <= limit;
-            is_cut |= counts && !fits;
-            if counts && fits {
-                kept.extend_from_slice(line);
-            }
-        }
-        // A word and a colon begin many a sentence.
-        if kept.is_empty() && !ends_well {
-            return (Self::default(), 0, is_cut);
-        }
-        (Self::read(&kept), end + usize::from(ends_well), is_cut)
-    }
-
-    /// A multipart whose headers end at no empty line swallowed its first delimiter.
+    /// Whether a line of the block that is no field may be the delimiter of a multipart.
     pub(super) fn hold_delimiter(&self) -> bool {
         self.holds_delimiter
     }
@@ -131,17 +114,88 @@ fn field(line: &[u8]) -> Option<Field> {
     Some(Field { name: name.to_ascii_lowercase(), value: value.to_vec() })
 }
 
+impl PartHead {
+    /// Reads up to an empty line. What somebody wrote is not passed over as in the header block of a message: at a line that is no field the
+    /// body begins, unless a `Content-` field stands between it and the empty line. And without a field that programs write there are
+    /// no headers: a word and a colon begin many a sentence. At most `limit` octets are kept.
+    pub(super) fn read(part: &[u8], limit: usize) -> Self {
+        let mut kept = Vec::new();
+        let (mut at, mut is_header, mut is_cut, mut keeps) = (0, false, false, false);
+        // The first line that is no field, and how much was kept before it; and whether the lines here still belong to it.
+        let (mut stray, mut astray) = (None, false);
+        let mut ends_well = false;
+        for line in part.split_inclusive(|&byte| byte == b'\n') {
+            ends_well = line == b"\n";
+            let folded = at > 0 && line.first().is_some_and(|byte| matches!(byte, b' ' | b'\t'));
+            if ends_well || !folded && is_delimiter(line) {
+                break;
+            }
+            let goes_on = keeps && kept.trim_ascii_end().ends_with(b";") && is_parameter(line);
+            if goes_on {
+                // A mailer forgot to fold.
+                kept.push(b' ');
+            } else if !folded {
+                let name = name_in(line).map(|(name, _)| name.to_ascii_lowercase());
+                let tells = name.as_deref().is_some_and(|name| name.starts_with("content-"));
+                astray = name.is_none() || astray && !tells;
+                stray = stray.or(astray.then_some((at, kept.len())));
+                is_header |= !astray && name.is_some_and(|name| is_written_by_programs(&name));
+                keeps = tells;
+            }
+            at += line.len();
+            let fits = kept.len() + line.len() <= limit;
+            is_cut |= keeps && !fits;
+            keeps &= fits;
+            if keeps {
+                kept.extend_from_slice(line);
+            }
+        }
+        let body_at = match stray {
+            Some((start, kept_before)) if astray || !ends_well => {
+                kept.truncate(kept_before);
+                start
+            }
+            _ => at + usize::from(ends_well),
+        };
+        if !is_header {
+            // All is body, but for an empty line at the start.
+            return Self { body_at: usize::from(ends_well && at == 0), ..Self::default() };
+        }
+        Self { fields: Fields::read(&kept), body_at, is_cut }
+    }
+}
+
+fn is_written_by_programs(name: &str) -> bool {
+    WRITTEN_BY_PROGRAMS.contains(&name) || ["x-", "content-"].iter().any(|start| name.starts_with(start))
+}
+
+/// `name=value`, and no field.
+fn is_parameter(line: &[u8]) -> bool {
+    name_in(line).is_none() && memchr::memchr(b'=', line).is_some()
+}
+
+fn is_delimiter(line: &[u8]) -> bool {
+    line.starts_with(b"--")
+}
+
+/// How many fields of this name, given in lower case, stand in a header block.
+pub(super) fn count_in(block: &[u8], name: &str) -> usize {
+    let lines =
+        block.split(|&byte| byte == b'\n').filter(|line| !line.starts_with(b" ") && !line.starts_with(b"\t"));
+    lines.filter_map(name_in).filter(|(found, _)| found.eq_ignore_ascii_case(name)).count()
+}
+
 /// `name: value`; the name is printable ASCII without white space inside (RFC 5322 §3.6.8).
 fn name_in(line: &[u8]) -> Option<(&str, &[u8])> {
     let colon = memchr::memchr(b':', line)?;
     let name = line.get(..colon)?.trim_ascii();
     let sound = !name.is_empty() && name.len() <= 76 && name.iter().all(u8::is_ascii_graphic);
-    let name = std::str::from_utf8(name).ok().filter(|_| sound)?;
+    let name = std::str::from_utf8(name).ok().filter(|_| sound && !is_delimiter(line))?;
     Some((name, line.get(colon + 1..)?))
 }
 
 /// The value in one line (RFC 5322 §2.2.3).
-pub(super) fn unfold(value: &[u8]) -> String {
+fn unfold(value: &[u8]) -> String {
     let text = decode::guess(value);
     let line = text.trim();
     if !line.contains('\n') && decode::looks_tidy(line.as_bytes()) {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use memchr::memmem;
 
 use super::Defects;
-use super::fields::Fields;
+use super::fields::{self, Fields};
 use crate::domain::mail::Defect;
 
 /// Header blocks beyond this are cut at a line end; Exim's limit is 1 MB, Postfix's 100 KB.
@@ -27,6 +27,10 @@ impl Source {
         self.raw.get(self.body_at..).unwrap_or_default()
     }
 
+    pub(super) fn head(&self) -> &[u8] {
+        self.raw.get(..self.body_at).unwrap_or_default()
+    }
+
     pub(super) fn has_headers(&self) -> bool {
         !self.fields.is_empty()
     }
@@ -44,23 +48,28 @@ pub(super) fn open(raw: &[u8], defects: &mut Defects) -> Source {
     let mut raw = with_lf_line_ends(raw);
     drop_before_headers(&mut raw);
     let head_end = memmem::find(&raw, b"\n\n").map_or(raw.len(), |at| at + 1);
-    let mut fields = Fields::read(raw.get(..head_end).unwrap_or_default());
+    let kept = within_limit(raw.get(..head_end).unwrap_or_default());
+    let fields = Fields::read(kept);
     if !fields.look_like_headers() {
         defects.insert(Defect::NoHeaders);
         return Source { raw, body_at: 0, fields: Fields::default(), from_fields: 0 };
     }
-    // Counted before the cut: a mail that hides a second From behind the limit must not look as if it had one.
-    let from_fields = fields.count("from");
-    let mut body_at = (head_end + 1).min(raw.len());
-    if head_end > MAX_HEADERS {
+    let cut = kept.len();
+    // Counted behind the cut too: a mail that hides a second From there must not look as if it had one.
+    let from_fields =
+        fields.count("from") + fields::count_in(raw.get(cut..head_end).unwrap_or_default(), "from");
+    if cut < head_end {
         defects.insert(Defect::HeadersTooLong);
-        let kept = raw.get(..MAX_HEADERS).unwrap_or_default();
-        let cut = memchr::memrchr(b'\n', kept).map_or(MAX_HEADERS, |at| at + 1);
-        fields = Fields::read(raw.get(..cut).unwrap_or_default());
         raw.drain(cut..head_end);
-        body_at = (cut + 1).min(raw.len());
     }
+    let body_at = (cut + 1).min(raw.len());
     Source { raw, body_at, fields, from_fields }
+}
+
+/// A header block, cut at a line end if it is too long.
+fn within_limit(head: &[u8]) -> &[u8] {
+    let Some(kept) = head.get(..MAX_HEADERS).filter(|_| head.len() > MAX_HEADERS) else { return head };
+    kept.get(..memchr::memrchr(b'\n', kept).map_or(MAX_HEADERS, |at| at + 1)).unwrap_or_default()
 }
 
 /// Runs `read`; a panic inside becomes [`Defect::ParserPanicked`] and the default value.
@@ -106,7 +115,7 @@ fn drop_before_headers(raw: &mut Vec<u8>) {
         let line_end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
         let after = rest.get(line_end..).unwrap_or_default();
         let head_end = memmem::find(after, b"\n\n").unwrap_or(after.len());
-        if Fields::read(after.get(..head_end).unwrap_or_default()).look_like_headers() {
+        if Fields::read(within_limit(after.get(..head_end).unwrap_or_default())).look_like_headers() {
             rest = after;
         }
     }

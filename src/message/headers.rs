@@ -19,7 +19,7 @@ use crate::domain::time::{SECOND, Timestamp};
 const MAX_IDS: usize = 1000;
 /// RFC 5322 §2.1.1: no line is longer, so no identifier is.
 const MAX_ID: usize = 998;
-/// What begins like an encoded word and is none.
+/// Marks that begin like an encoded word and begin none: beyond this they are taken away.
 const MAX_STRAY_MARKS: usize = 20;
 
 /// The message as far as its header fields tell it.

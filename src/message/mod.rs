@@ -12,8 +12,8 @@
 //!
 //! | file | question |
 //! |---|---|
-//! | `guard` | where do headers end, and what if reading panics |
-//! | `fields` | which header fields stand in a block |
+//! | `guard` | where do the headers of the message end, and what if reading panics |
+//! | `fields` | which header fields stand in a block, and where does that of a part end |
 //! | `headers` | who wrote to whom, when, in answer to what |
 //! | `multipart` | where does a multipart divide |
 //! | `parts` | which MIME parts are there, and who is shown them |

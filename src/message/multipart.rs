@@ -35,19 +35,21 @@ impl<'a> Pieces<'a> {
     /// Divides the body of a multipart, with LF line ends. `None` if nothing in it begins a piece; but a multipart that says nothing and
     /// ends has no pieces.
     pub(super) fn of(body: &'a [u8], boundary: &str) -> Option<Self> {
-        let mut pieces = Self::after_delimiter(body, boundary)?;
+        // No boundary ends in white space: what stands there is padding.
+        let boundary = Some(boundary.trim_end()).filter(|boundary| !boundary.is_empty())?;
+        let delimiter = Finder::new(format!("--{boundary}").as_bytes()).into_owned();
+        let mut pieces = Self { rest: None, delimiter };
         let Delimiter { start, end, closes } = pieces.next_delimiter(body)?;
-        let says_nothing = body.get(..start).is_none_or(|preamble| preamble.trim_ascii().is_empty());
-        pieces.rest = body.get(end..).filter(|_| !closes);
+        let (before, behind) = (body.get(..start)?, body.get(end..)?);
+        let says_nothing = [before, behind].iter().all(|text| text.trim_ascii().is_empty());
+        pieces.rest = Some(behind).filter(|_| !closes);
         (!closes || says_nothing).then_some(pieces)
     }
 
-    /// The same if the first delimiter stands above the body. `None` if there is no boundary.
-    pub(super) fn after_delimiter(body: &'a [u8], boundary: &str) -> Option<Self> {
-        // No boundary ends in white space: what stands there is padding.
-        let boundary = boundary.trim_end();
-        let delimiter = Finder::new(format!("--{boundary}").as_bytes()).into_owned();
-        (!boundary.is_empty()).then_some(Self { rest: Some(body), delimiter })
+    /// Where the first delimiter line begins.
+    pub(super) fn first_delimiter(text: &[u8], boundary: &str) -> Option<usize> {
+        let pieces = Pieces::of(text, boundary)?;
+        pieces.next_delimiter(text).map(|first| first.start)
     }
 
     fn next_delimiter(&self, text: &[u8]) -> Option<Delimiter> {
@@ -108,7 +110,7 @@ mod tests {
         check("--b\none\n", Some(&[("one\n", false)]));
         check("--b\none\n--b\n", Some(&[("one", true), ("", false)]));
         check("--b", Some(&[("", false)]));
-        assert_eq!(Pieces::after_delimiter(b"one\n--b--\n", "b").unwrap().count(), 1);
+        assert_eq!(Pieces::first_delimiter(b"one\n--b\n", "b"), Some(4));
     }
 
     #[test]
@@ -119,7 +121,8 @@ mod tests {
         );
         check("text\n", None);
         check("text\n--b--\n", None);
-        check("\n--b--\nepilogue\n--b\n", Some(&[]));
+        check("\n--b--\n\n", Some(&[]));
+        check("--b--\ntext\n", None);
         assert!(Pieces::of(b"--\n\nx\n----\n", "").is_none());
         assert_eq!(Pieces::of(b"--a b\nx\n--a b--\n", "a b ").unwrap().count(), 1);
     }

@@ -5,7 +5,7 @@
 use mail_parser::parsers::MessageStream;
 use mail_parser::{ContentType, HeaderValue};
 
-use super::fields::{Fields, unfold};
+use super::fields::{Fields, PartHead};
 use super::guard::{self, Source};
 use super::multipart::{Piece, Pieces};
 use super::{Defects, decode, headers};
@@ -15,12 +15,14 @@ use crate::domain::mail::Defect;
 const MAX_PARTS: usize = 1000;
 /// Multiparts inside one another; what is deeper is a file. Postfix has the same limit.
 const MAX_LEVELS: usize = 100;
-/// The header block of a part is cut here at a line end.
-const MAX_HEADERS: usize = 32 * 1024;
-/// The longest field that says what a part is, and the most stars in it: mail-parser takes quadratic time for parameters that come
-/// in pieces (RFC 2231).
+/// A part that says more about itself is a file.
+const MAX_PART_HEADERS: usize = 32 * 1024;
+/// The same for one field; and the most stars in it, since mail-parser takes quadratic time for parameters that come in pieces (RFC 2231).
 const MAX_MIME_FIELD: usize = 8 * 1024;
 const MAX_STARS: usize = 200;
+
+/// The fields that it holds for.
+const MIME_FIELDS: [&str; 3] = ["content-type", "content-disposition", "content-id"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -64,18 +66,24 @@ pub(super) fn split(source: &Source, defects: &mut Defects) -> Vec<Part> {
     }
     let parts = guard::catch(defects, |defects| {
         let mut reader = Reader { parts: Vec::new(), count: 0, defects };
-        let whole = Place {
-            within: Within::Nothing,
-            level: 0,
-            first: true,
-            closed: true,
-            in_alternative: false,
-            attached: false,
-        };
-        reader.read(&source.fields, source.body(), whole, &mut Shown { as_text: true, as_html: true });
+        let whole =
+            Place { within: Within::Nothing, level: 0, first: true, alternative: None, attached: false };
+        let mut wanted = Shown { as_text: true, as_html: true };
+        match begun_in_headers(source) {
+            Some((fields, body)) => reader.read(&fields, body, whole, &mut wanted),
+            None => reader.read(&source.fields, source.body(), whole, &mut wanted),
+        }
         Some(reader.parts)
     });
     parts.unwrap_or_else(|| vec![Part::opaque(source.body())])
+}
+
+/// Where the empty line behind the headers of the message is missing, they swallowed the first delimiter, and fields of the first part.
+fn begun_in_headers(source: &Source) -> Option<(Fields, &[u8])> {
+    let content_type =
+        structured(&source.fields, "content-type").filter(|_| source.fields.hold_delimiter())?;
+    let start = Pieces::first_delimiter(source.head(), content_type.attribute("boundary")?)?;
+    Some((Fields::read(source.head().get(..start)?), source.raw.get(start..)?))
 }
 
 /// Input without headers is a letter, unless it does not look like text.
@@ -104,9 +112,8 @@ struct Place {
     level: usize,
     /// It is the first in its multipart.
     first: bool,
-    closed: bool,
-    /// Some multipart that it is in is an alternative.
-    in_alternative: bool,
+    /// If it is in an alternative: how many parts stand before that.
+    alternative: Option<usize>,
     /// Some multipart that it is in is a file as a whole.
     attached: bool,
 }
@@ -141,7 +148,7 @@ impl Reader<'_> {
                 }
                 let is_named = content_type.is_some_and(|value| value.has_attribute("name"));
                 part.shown = shown(&part, is_named, place, wanted);
-                self.push(part, body, place.closed);
+                self.parts.push(part);
             }
         }
     }
@@ -159,26 +166,30 @@ impl Reader<'_> {
             self.parts.push(Part::opaque(body));
             return;
         }
-        let divide = if fields.hold_delimiter() { Pieces::after_delimiter } else { Pieces::of };
-        let Some(pieces) = content_type.attribute("boundary").and_then(|boundary| divide(body, boundary))
+        let Some(pieces) = content_type.attribute("boundary").and_then(|boundary| Pieces::of(body, boundary))
         else {
             return self.read_undivided(fields, content_type, body, place);
         };
         let within = within(content_type);
-        let in_alternative = place.in_alternative || within == Within::Alternative;
-        let attached = place.attached || place.level > 0 && is_attachment(fields);
         let before = self.parts.len();
+        let alternative = if within == Within::Alternative { Some(before) } else { place.alternative };
+        let attached = is_attached(fields, place);
         for (number, Piece { bytes, closed }) in pieces.enumerate() {
             if self.count == MAX_PARTS {
                 self.defects.insert(Defect::TooManyParts);
                 break;
             }
             self.count += 1;
-            let (fields, body_at, is_cut) = Fields::of_part(bytes, MAX_HEADERS);
-            self.defects.extend(is_cut.then_some(Defect::HeadersTooLong));
-            let level = place.level + 1;
-            let place = Place { within, level, first: number == 0, closed, in_alternative, attached };
-            self.read(&fields, bytes.get(body_at..).unwrap_or_default(), place, &mut wanted);
+            let PartHead { fields, body_at, is_cut } = PartHead::read(bytes, MAX_PART_HEADERS);
+            let body = bytes.get(body_at..).unwrap_or_default();
+            self.note_end(body, closed);
+            if is_cut {
+                self.defects.insert(Defect::HeadersTooLong);
+                self.parts.push(Part::opaque(body));
+                continue;
+            }
+            let place = Place { within, level: place.level + 1, first: number == 0, alternative, attached };
+            self.read(&fields, body, place, &mut wanted);
         }
         let both_wanted = wanted == Shown { as_text: true, as_html: true };
         if within == Within::Alternative && both_wanted {
@@ -190,16 +201,17 @@ impl Reader<'_> {
     fn read_undivided(&mut self, fields: &Fields, content_type: &ContentType<'_>, body: &[u8], place: Place) {
         let content = decode::transfer(body, &encoding(fields), self.defects);
         let part = Part::new(fields, Some(content_type), content);
-        let has_choice = place.in_alternative && self.parts.iter().any(|part| part.shown != Shown::default());
-        let shown = Shown { as_text: !has_choice && !place.attached, as_html: false };
-        self.push(Part { kind: Kind::PlainText, shown, ..part }, body, false);
+        let to_choose = place.alternative.and_then(|before| self.parts.get(before..)).unwrap_or_default();
+        let has_choice = to_choose.iter().any(|part| part.shown != Shown::default());
+        let shown = Shown { as_text: !has_choice && !is_attached(fields, place), as_html: false };
+        self.parts.push(Part { kind: Kind::PlainText, shown, ..part });
+        self.note_end(body, false);
     }
 
-    fn push(&mut self, part: Part, body: &[u8], closed: bool) {
+    fn note_end(&mut self, body: &[u8], closed: bool) {
         if !closed && !body.is_empty() {
             self.defects.insert(Defect::MissingCloseBoundary);
         }
-        self.parts.push(part);
     }
 }
 
@@ -212,11 +224,14 @@ fn within(content_type: &ContentType<'_>) -> Within {
     }
 }
 
-fn is_attachment(fields: &Fields) -> bool {
-    structured(fields, "content-disposition").is_some_and(|value| value.is_attachment())
+/// Whether a multipart is a file, by itself or with what it is in; the message as a whole is none.
+fn is_attached(fields: &Fields, place: Place) -> bool {
+    let says_so = || structured(fields, "content-disposition").is_some_and(|value| value.is_attachment());
+    place.attached || place.level > 0 && says_so()
 }
 
-/// Who is shown a part that is no multipart. A part is a file if its type names it, or if it stands beside the root of what is related.
+/// Who is shown a part that is no multipart. A part is a file if its type names it, or if it
+/// stands beside the root of what is related; what its disposition names is looked at in `body`.
 fn shown(part: &Part, is_named: bool, place: Place, wanted: &mut Shown) -> Shown {
     let (is_text, is_html) = (part.kind == Kind::PlainText, part.kind == Kind::Html);
     if place.attached {
@@ -231,7 +246,7 @@ fn shown(part: &Part, is_named: bool, place: Place, wanted: &mut Shown) -> Shown
     if !is_shown {
         return Shown::default();
     }
-    if place.in_alternative {
+    if place.alternative.is_some() {
         // This is what is shown to one of them; the other has a choice of its own.
         wanted.as_text &= is_text;
         wanted.as_html &= is_html;
@@ -291,18 +306,11 @@ impl Part {
     }
 }
 
-/// The fields that say what a part is.
-const MIME_FIELDS: [&str; 3] = ["content-type", "content-disposition", "content-id"];
-
-/// Whether a field can be read without taking long.
-fn is_readable(value: &[u8]) -> bool {
-    value.len() <= MAX_MIME_FIELD && memchr::memchr_iter(b'*', value).nth(MAX_STARS).is_none()
-}
-
-/// A Content-Type or Content-Disposition field with its parameters (RFC 2231). Unfolded, since a value may stand on a line of its own.
+/// A Content-Type or Content-Disposition field with its parameters (RFC 2231).
 pub(super) fn structured(fields: &Fields, name: &str) -> Option<ContentType<'static>> {
-    let value = fields.raw(name).next().filter(|value| is_readable(value))?;
-    let value = headers::prepared(unfold(value).as_bytes());
+    let value = headers::prepared(fields.raw(name).next().filter(|value| is_readable(value))?);
+    // mail-parser takes the end of a line for the end of a parameter, which helps where a semicolon is missing.
+    let value = value.trim_end().split("=\n").map(str::trim_start).collect::<Vec<_>>().join("=") + "\n";
     match MessageStream::new(value.as_bytes()).parse_content_type().into_owned() {
         HeaderValue::ContentType(content_type) => Some(content_type),
         _ => None,
@@ -315,4 +323,9 @@ fn media_type(content_type: &ContentType<'_>) -> String {
         Some(subtype) => format!("{}/{subtype}", content_type.ctype().trim()).to_ascii_lowercase(),
         None => "text/plain".to_owned(),
     }
+}
+
+/// Whether a field can be read without taking long.
+fn is_readable(value: &[u8]) -> bool {
+    value.len() <= MAX_MIME_FIELD && memchr::memchr_iter(b'*', value).nth(MAX_STARS).is_none()
 }

@@ -113,6 +113,9 @@ fn a_file_is_inline_if_it_says_so_or_the_html_shows_it() {
         mail(&raw).attachments[0].inline
     };
     assert!(inline("<img src='cid:pic@x'>", "Content-ID: <pic@x>"));
+    assert!(inline("<img src=cid:pic(1)@x>", "Content-ID: <pic(1)@x>"));
+    assert!(inline("<p style='background: url(cid:pic@x)'>", "Content-ID: <pic@x>"));
+    assert!(inline("<p style=\"background: url(&quot;cid:pic@x&quot;)\">", "Content-ID: <pic@x>"));
     assert!(inline("<p>no</p>", "Content-Disposition: inline"));
     assert!(!inline("<p>no</p>", "Content-ID: <pic@x>"));
 }
@@ -155,16 +158,33 @@ fn what_somebody_wrote_is_text_even_if_no_empty_line_stands_above_it() {
     hello("Hello,\nNote: it broke\n\nRegards", "Hello,\nNote: it broke\n\nRegards");
     hello("http://x.example/page\nand more", "http://x.example/page\nand more");
     hello("X-Own: 1\n\nHello", "Hello");
+    hello("Name: Ada\nOrder: 55\n\nplease help", "Name: Ada\nOrder: 55\n\nplease help");
+    // Lines that mailers broke are passed over where it goes on with what describes the part.
+    let encoding = "Content-Transfer-Encoding: base64\n\nSGVsbG8=";
+    hello(&format!("Content-Type: text/plain;\ncharset=\"utf-8\"\n{encoding}"), "Hello");
+    hello(&format!("Mime Version: 1.0\n{encoding}"), "Hello");
+    let inner = multipart("mixed", &["\nHello"]).replace("=b", "=i").replace("--b", "--i");
+    hello(&inner.replace("; ", ";\n"), "Hello");
+    hello(&inner.replace("; ", "\n "), "Hello");
+    hello("Content-Type: text/plain\nHello\nContent: all of it", "Hello\nContent: all of it");
     let padding = "a".repeat(40_000);
     hello(&format!("X-Pad: {padding}\nContent-Transfer-Encoding: base64\n\nSGVsbG8="), "Hello");
     // The first delimiter stands where the header should have ended.
     let png = "--b\nContent-Type: image/png\n\nx\n--b--\n";
     let head = "Content-Type: multipart/mixed; boundary=b\n--b\n";
     check(&format!("{head}\nHello\n{png}"), "Hello", &["image/png"], &[]);
+    let encoded = "Content-Type: text/plain\nContent-Transfer-Encoding: quoted-printable";
+    check(&format!("{head}{encoded}\n\nNote: =C3=BC\n\nbye\n{png}"), "Note: ü\n\nbye", &["image/png"], &[]);
     check(
-        &format!("{head}Content-Type: text/plain\n\nHello\n{png}"),
+        &format!("{head}{encoded}\n\nHello\n{png}").replace("=b", "=\"b:b\"").replace("--b", "--b:b"),
         "Hello",
         &["image/png"],
+        &[],
+    );
+    check(
+        &format!("Content-Type: text/html\n{}", multipart("mixed", &["\nHello"])),
+        "--b Hello --b--\n",
+        &[],
         &[Defect::SeveralContentTypes],
     );
     check(
@@ -202,10 +222,19 @@ fn a_part_is_shown_or_a_file_but_never_neither() {
     let attached = format!("Content-Disposition: attachment\n{}", multipart("mixed", &["\n#solved"]));
     let attached = attached.replace("=b", "=i").replace("--b", "--i");
     check(&multipart("mixed", &[&attached, text]), "text", &["text/plain"], &[]);
+    let broken = attached.replace("--i", "--x");
+    check(
+        &multipart("mixed", &[&broken, text]),
+        "text",
+        &["multipart/mixed"],
+        &[Defect::MissingCloseBoundary],
+    );
     let undivided = "Content-Type: multipart/related; boundary=i\n\nsource";
     let closed = [Defect::MissingCloseBoundary];
     check(&multipart("alternative", &[text, undivided]), "text", &["multipart/related"], &closed);
     check(&multipart("alternative", &[undivided]), "source", &[], &closed);
+    let inner = multipart("alternative", &[undivided]).replace("=b", "=k").replace("--b", "--k");
+    check(&multipart("mixed", &[text, &inner]), "text\nsource", &[], &closed);
     check(&multipart("alternative", &[html, text]), "text", &[], &[]);
     let both = mail(&multipart("alternative", &[text, html, "Content-Type: text/html\n\n<p>more</p>"]));
     assert_eq!(both.html.as_deref(), Some("<p>html</p>\n<p>more</p>"));
