@@ -80,8 +80,10 @@ pub(super) fn split(source: &Source, defects: &mut Defects) -> Vec<Part> {
 
 /// Where the empty line behind the headers of the message is missing, they swallowed the first delimiter, and fields of the first part.
 fn begun_in_headers(source: &Source) -> Option<(Fields, &[u8])> {
-    let content_type =
-        structured(&source.fields, "content-type").filter(|_| source.fields.hold_delimiter())?;
+    if !source.fields.hold_delimiter() {
+        return None;
+    }
+    let content_type = structured(&source.fields, "content-type")?;
     let start = Pieces::first_delimiter(source.head(), content_type.attribute("boundary")?)?;
     Some((Fields::read(source.head().get(..start)?), source.raw.get(start..)?))
 }
