@@ -91,7 +91,7 @@ pub struct InboundMessage {
     pub date: Option<Timestamp>,
     /// The text of the mail: the text part, else the HTML part as text. LF line ends.
     pub text: BodyText,
-    /// The first HTML part as it came; never sanitised here. LF line ends.
+    /// The HTML parts that are shown, as they came, one below another; never sanitised here. LF line ends.
     pub html: Option<String>,
     pub attachments: Vec<Attachment>,
 

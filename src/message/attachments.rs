@@ -19,15 +19,14 @@ pub(super) fn read(parts: Vec<Part>, html: Option<&str>) -> Vec<Attachment> {
 
 /// What `cid:` addresses refer to (RFC 2392), in attributes and, up to a bracket or an escaped quote, in styles.
 fn content_ids_in(html: &str) -> BTreeSet<&str> {
-    let until = |ends: fn(char) -> bool| move |text: &'_ str| text.find(ends).unwrap_or(text.len());
-    let in_attribute = until(|c| c.is_whitespace() || "\"'<>".contains(c));
-    let in_style = until(|c| ")&".contains(c));
-    html.split("cid:")
-        .skip(1)
-        .filter_map(|rest| rest.get(..in_attribute(rest)))
-        .flat_map(|id| [Some(id), id.get(..in_style(id))])
-        .flatten()
-        .collect()
+    let mut ids = BTreeSet::new();
+    for rest in html.split("cid:").skip(1) {
+        let ends = |c: char| c.is_whitespace() || "\"'<>".contains(c);
+        let id = rest.split(ends).next().unwrap_or_default();
+        ids.insert(id);
+        ids.extend(id.split([')', '&']).next());
+    }
+    ids
 }
 
 /// The empty text of a mail without a body is no file.

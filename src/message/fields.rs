@@ -1,4 +1,4 @@
-//! A header block as a list of fields (RFC 5322 §2.2), names in lower case, values as they came; and where that of a part ends.
+//! A header block as a list of fields (RFC 5322 §2.2), names in lower case, values as they came.
 
 use super::decode;
 
@@ -26,16 +26,6 @@ struct Field {
     name: String,
     /// What follows the colon, folding included.
     value: Vec<u8>,
-}
-
-/// The headers of a part.
-#[derive(Debug, Default)]
-pub(super) struct PartHead {
-    /// Those whose names begin with `Content-`: no other means anything here (RFC 2046 §5.1).
-    pub(super) fields: Fields,
-    pub(super) body_at: usize,
-    /// There was more of them than could be kept.
-    pub(super) is_cut: bool,
 }
 
 #[derive(Debug, Default)]
@@ -114,67 +104,11 @@ fn field(line: &[u8]) -> Option<Field> {
     Some(Field { name: name.to_ascii_lowercase(), value: value.to_vec() })
 }
 
-impl PartHead {
-    /// Reads up to an empty line. What somebody wrote is not passed over as in the header block of a message: at a line that is no field the
-    /// body begins, unless a `Content-` field stands between it and the empty line. And without a field that programs write there are
-    /// no headers: a word and a colon begin many a sentence. At most `limit` octets are kept.
-    pub(super) fn read(part: &[u8], limit: usize) -> Self {
-        let mut kept = Vec::new();
-        let (mut at, mut is_header, mut is_cut, mut keeps) = (0, false, false, false);
-        // The first line that is no field, and how much was kept before it; and whether the lines here still belong to it.
-        let (mut stray, mut astray) = (None, false);
-        let mut ends_well = false;
-        for line in part.split_inclusive(|&byte| byte == b'\n') {
-            ends_well = line == b"\n";
-            let folded = at > 0 && line.first().is_some_and(|byte| matches!(byte, b' ' | b'\t'));
-            if ends_well || !folded && is_delimiter(line) {
-                break;
-            }
-            let goes_on = keeps && kept.trim_ascii_end().ends_with(b";") && is_parameter(line);
-            if goes_on {
-                // A mailer forgot to fold.
-                kept.push(b' ');
-            } else if !folded {
-                let name = name_in(line).map(|(name, _)| name.to_ascii_lowercase());
-                let tells = name.as_deref().is_some_and(|name| name.starts_with("content-"));
-                astray = name.is_none() || astray && !tells;
-                stray = stray.or(astray.then_some((at, kept.len())));
-                is_header |= !astray && name.is_some_and(|name| is_written_by_programs(&name));
-                keeps = tells;
-            }
-            at += line.len();
-            let fits = kept.len() + line.len() <= limit;
-            is_cut |= keeps && !fits;
-            keeps &= fits;
-            if keeps {
-                kept.extend_from_slice(line);
-            }
-        }
-        let body_at = match stray {
-            Some((start, kept_before)) if astray || !ends_well => {
-                kept.truncate(kept_before);
-                start
-            }
-            _ => at + usize::from(ends_well),
-        };
-        if !is_header {
-            // All is body, but for an empty line at the start.
-            return Self { body_at: usize::from(ends_well && at == 0), ..Self::default() };
-        }
-        Self { fields: Fields::read(&kept), body_at, is_cut }
-    }
-}
-
-fn is_written_by_programs(name: &str) -> bool {
+pub(super) fn is_written_by_programs(name: &str) -> bool {
     WRITTEN_BY_PROGRAMS.contains(&name) || ["x-", "content-"].iter().any(|start| name.starts_with(start))
 }
 
-/// `name=value`, and no field.
-fn is_parameter(line: &[u8]) -> bool {
-    name_in(line).is_none() && memchr::memchr(b'=', line).is_some()
-}
-
-fn is_delimiter(line: &[u8]) -> bool {
+pub(super) fn is_delimiter(line: &[u8]) -> bool {
     line.starts_with(b"--")
 }
 
@@ -186,7 +120,7 @@ pub(super) fn count_in(block: &[u8], name: &str) -> usize {
 }
 
 /// `name: value`; the name is printable ASCII without white space inside (RFC 5322 §3.6.8).
-fn name_in(line: &[u8]) -> Option<(&str, &[u8])> {
+pub(super) fn name_in(line: &[u8]) -> Option<(&str, &[u8])> {
     let colon = memchr::memchr(b':', line)?;
     let name = line.get(..colon)?.trim_ascii();
     let sound = !name.is_empty() && name.len() <= 76 && name.iter().all(u8::is_ascii_graphic);

@@ -13,7 +13,8 @@
 //! | file | question |
 //! |---|---|
 //! | `guard` | where do the headers of the message end, and what if reading panics |
-//! | `fields` | which header fields stand in a block, and where does that of a part end |
+//! | `fields` | which header fields stand in a block |
+//! | `part_head` | where do the headers of a part end, and what do they say |
 //! | `headers` | who wrote to whom, when, in answer to what |
 //! | `multipart` | where does a multipart divide |
 //! | `parts` | which MIME parts are there, and who is shown them |
@@ -37,6 +38,7 @@ mod headers;
 mod html;
 mod marks;
 mod multipart;
+mod part_head;
 mod parts;
 mod quoting;
 

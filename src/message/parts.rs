@@ -5,9 +5,10 @@
 use mail_parser::parsers::MessageStream;
 use mail_parser::{ContentType, HeaderValue};
 
-use super::fields::{Fields, PartHead};
+use super::fields::Fields;
 use super::guard::{self, Source};
 use super::multipart::{Piece, Pieces};
+use super::part_head::PartHead;
 use super::{Defects, decode, headers};
 use crate::domain::mail::Defect;
 
