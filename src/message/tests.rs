@@ -1,5 +1,6 @@
 //! What holds for whole messages: the guards at the door, the choice of the text, and the invariants.
 
+#[path = "structure_tests.rs"]
 mod structure;
 
 use proptest::prelude::*;
